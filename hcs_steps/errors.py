@@ -1,0 +1,61 @@
+"""The errors a user can cause: what was found, where, and how to fix it.
+
+One base class with a few children that also inherit the builtin a caller would expect. Every error carries
+its ``hint`` (the fix) apart from its message (the finding), so that a report can print both, and prints as one
+paragraph. The command line turns each into that paragraph and exit code 2, without a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class HcsError(Exception):
+    """Base of all errors that a user can mend. ``str(error)`` is the message followed by the hint."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class PlateError(HcsError, ValueError):
+    """A plate folder that cannot be read: missing, empty, of unknown or ambiguous format."""
+
+
+class ConfigError(HcsError, ValueError):
+    """A configuration or pipeline file with an unknown key, a wrong type or an impossible value."""
+
+
+class PipelineError(HcsError, ValueError):
+    """A step that cannot work: unknown function or argument, a pattern that does not fit."""
+
+
+class StorageError(HcsError, OSError):
+    """An output folder or image store that cannot be written or read."""
+
+
+class StepError(HcsError, RuntimeError):
+    """A step failed on one unit; the unit ends, its neighbours go on."""
+
+
+class CompileError(HcsError, ValueError):
+    """Everything that is known to be wrong with a pipeline on a plate, all at once, in ``problems``."""
+
+    def __init__(self, problems: Sequence[HcsError], *, what: str = "The pipeline cannot be compiled") -> None:
+        self.problems = tuple(problems)
+        lines = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, 1))
+        noun = "problem" if len(problems) == 1 else "problems"
+        super().__init__(f"{what}: {len(problems)} {noun}.\n{lines}")
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """A hint for a misspelt ``name``: the nearest allowed spelling if one is close, and the list of all."""
+    options = sorted({str(option) for option in allowed})
+    close = get_close_matches(str(name), options, n=1, cutoff=0.5)
+    guess = f"Did you mean {close[0]!r}? " if close else ""
+    return f"{guess}Allowed: {', '.join(options) if options else 'none'}."

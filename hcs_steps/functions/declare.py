@@ -1,0 +1,130 @@
+"""How a function tells the compiler and the runner what it needs and what it returns.
+
+A step function is pure: ``f(stack, **params) -> stack`` or ``(stack, out1, out2, ...)``, where ``stack`` is
+(N, Y, X) and ``out1, out2, ...`` are the outputs named by the decorator, in that order. Undecorated functions
+work too: they return a stack of as many planes as they got and no named outputs.
+
+A parameter that the pipeline does not set is filled by name when it is called ``planes`` (the plane table of the
+stack: a mapping of columns, one row per plane, see `PLANE_COLUMNS`), ``grid_dimensions`` ((rows, columns) of the
+sites of the well) or like a named output of an earlier step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Table = Mapping[str, NDArray[Any]]
+"""Columns of equal length by name. In a step function's table output, an integer column ``plane`` says which
+plane of the stack (0-based, along axis 0) a row belongs to; the runner turns it into well, site, channel, z
+and timepoint."""
+
+PLANE_COLUMNS = (
+    "well", "site", "channel", "channel_name", "z_index", "timepoint",
+    "x_um", "y_um", "z_um", "time_s", "pixel_size_um",
+)  # fmt: skip
+"""Columns of a plane table. Lengths in micrometres and times in seconds are float64, NaN where unknown;
+``x_um`` and ``y_um`` are the stage position of the plane's centre."""
+
+OutputKind = Literal["table", "labels", "array", "value"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One named output besides the image stack.
+
+    ``table``: a `Table` (or a DataFrame); ``labels``: a uint32 label stack shaped like the returned stack;
+    ``array``: any numeric array; ``value``: anything JSON can hold (numbers, strings, lists, mappings).
+    """
+
+    name: str
+    kind: OutputKind
+
+
+@dataclass(frozen=True)
+class FunctionSpec:
+    """What the compiler knows of a step function without calling it.
+
+    Parameters
+    ----------
+    outputs
+        Named outputs, in the order in which the function returns them after the stack.
+    reduces
+        True: one plane comes back for the whole stack (composite, projection). False: as many as went in.
+    changes_image
+        False: the stack passes through unchanged (counting, measuring).
+    dtype
+        Data type of the returned stack: ``"same"`` as the input or a NumPy name.
+    memory
+        Peak host or device bytes while the function runs, as a multiple of the bytes of its input stack,
+        the input itself included.
+    devices
+        Where it can run: ``("cpu",)`` or ``("cpu", "gpu")``. On the GPU it is handed CuPy arrays.
+    scope
+        ``"unit"``: called with one stack. ``"plate"``: called once with the whole plate's results.
+    """
+
+    outputs: tuple[Output, ...] = ()
+    reduces: bool = False
+    changes_image: bool = True
+    dtype: str = "same"
+    memory: float = 4.0
+    devices: tuple[str, ...] = ("cpu",)
+    scope: Literal["unit", "plate"] = "unit"
+
+
+UNDECLARED = FunctionSpec()
+"""What is assumed of a function without a decorator."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def step_function(
+    *,
+    outputs: Mapping[str, OutputKind] | None = None,
+    reduces: bool = False,
+    changes_image: bool = True,
+    dtype: str = "same",
+    memory: float = 4.0,
+    devices: tuple[str, ...] = ("cpu",),
+    scope: Literal["unit", "plate"] = "unit",
+) -> Callable[[F], F]:
+    """Declare a step function; see `FunctionSpec` for the parameters. Returns the function itself.
+
+    >>> @step_function(outputs={"spots": "table"}, changes_image=False, memory=3)
+    ... def find_spots(stack, threshold=0.5):
+    ...     ...
+    >>> spec_of(find_spots).outputs[0].name
+    'spots'
+    """
+    spec = FunctionSpec(
+        outputs=tuple(Output(name, kind) for name, kind in (outputs or {}).items()),
+        reduces=reduces,
+        changes_image=changes_image,
+        dtype=dtype,
+        memory=memory,
+        devices=devices,
+        scope=scope,
+    )
+
+    def attach(func: F) -> F:
+        func.__hcs_step__ = spec  # type: ignore[attr-defined]
+        return func
+
+    return attach
+
+
+def spec_of(func: Callable[..., Any]) -> FunctionSpec:
+    """The declaration attached to ``func``, or `UNDECLARED`."""
+    spec = getattr(func, "__hcs_step__", UNDECLARED)
+    assert isinstance(spec, FunctionSpec)
+    return spec
+
+
+def table_length(table: Table) -> int:
+    """Number of rows of a column table; 0 for one without columns."""
+    return len(next(iter(table.values()), np.empty(0)))
