@@ -1,0 +1,327 @@
+"""The plan: everything that will run on one plate, compiled, frozen, hashed.
+
+A plan is a tree of frozen dataclasses and one JSON file. It is O(wells) with a tiny constant, because units that look
+alike share one `Layout`; where the raw planes are is left to the inventory. It is therefore small enough for every
+process that Snakemake starts to load it whole. No third-party import: a job loads this module first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hcs_steps.errors import ConfigError
+from hcs_steps.storage.protocol import PlaneKey
+
+PLAN_VERSION = 1
+RAW = -1
+"""Stands for the plate's own images where a step index is expected."""
+PLATE_UNIT = "plate"
+"""Unit id of a plate-scope stage."""
+
+
+@dataclass(frozen=True)
+class CallPlan:
+    """One function call; ``injected`` are parameters that the runner fills by name.
+
+    ``outputs`` are (name, kind) pairs; see `hcs_steps.functions.declare` for these and the other fields.
+    """
+
+    function: str
+    kwargs: Mapping[str, Any]
+    source: str
+    outputs: tuple[tuple[str, str], ...]
+    injected: tuple[str, ...]
+    reduces: bool
+    changes_image: bool
+    dtype: str
+    memory: float
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """One step. ``branches`` maps a component value to a chain; a pattern without branches has the key ``""``.
+
+    ``backend`` is where the step's images are kept (``memory``: they are gone after the stage) and ``store`` the
+    store's path relative to the plate's results. ``own_images`` is False for a step that only measures: whoever
+    reads its images reads those of the step before.
+    """
+
+    name: str
+    scope: str
+    branches: Mapping[str, tuple[CallPlan, ...]]
+    variable_components: tuple[str, ...]
+    group_by: str
+    input_source: str
+    unlisted: str
+    own_images: bool
+    backend: str = "memory"
+    store: str = ""
+    kept: bool = False
+
+    @property
+    def calls(self) -> tuple[CallPlan, ...]:
+        """All calls of all branches."""
+        return tuple(call for chain in self.branches.values() for call in chain)
+
+    @property
+    def written(self) -> bool:
+        """Whether the step's images outlive its stage."""
+        return bool(self.store)
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """How OME-Zarr and TIFF images are written."""
+
+    compressor: str = "lz4"
+    compression_level: int = 5
+    chunk_strategy: str = "adaptive"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What one unit looks like at every step; shared by all units that look alike.
+
+    ``planes`` are the raw planes in use, ``blank`` those of them that are missing and read as zeros. ``sources``
+    says for each step which step's images it reads (`RAW` for the plate's own), or None where the step is not for
+    the unit; ``keys`` which planes it leaves.
+    """
+
+    planes: tuple[PlaneKey, ...]
+    blank: tuple[PlaneKey, ...]
+    height: int
+    width: int
+    dtype: str
+    sources: tuple[int | None, ...]
+    keys: tuple[tuple[PlaneKey, ...], ...]
+
+
+@dataclass(frozen=True)
+class UnitPlan:
+    """One unit: a well, or one site of it. ``raw`` hashes its raw planes; ``refused`` says why it cannot run."""
+
+    well: str
+    layout: int
+    raw: str
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """Consecutive steps (indices) that run as one job over one unit, or over a chunk of units.
+
+    ``upstream`` names the stages whose results it reads, ``fingerprint`` hashes its steps and everything upstream.
+    ``mem_mb`` and ``gpu_mem_mb`` are the predicted peak of one unit; ``runtime`` is in minutes.
+    """
+
+    name: str
+    scope: str
+    steps: tuple[int, ...]
+    upstream: tuple[str, ...]
+    fingerprint: str = ""
+    gpu: int = 0
+    mem_mb: int = 0
+    gpu_mem_mb: int = 0
+    runtime: int = 60
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class PlateInfo:
+    """What a job needs to know of the plate besides its planes."""
+
+    id: str
+    path: str
+    format: str
+    rows: int
+    columns: int
+    channels: Mapping[str, str]
+    grid_dimensions: tuple[int, int] | None
+    pixel_size_um: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The compiled pipeline of one plate.
+
+    ``key`` hashes everything the plan was made from: as long as it is the same, the plan is current.
+    ``jobs`` maps job ids to the units they take through one process. ``tables`` maps a table's name to the
+    (step, output) pairs it is made of. ``store_types`` are import references of the lab's own storage backends.
+    """
+
+    key: str
+    pipeline: str
+    plate: PlateInfo
+    steps: tuple[StepPlan, ...] = ()
+    stages: tuple[StagePlan, ...] = ()
+    layouts: tuple[Layout, ...] = ()
+    units: Mapping[str, UnitPlan] = field(default_factory=dict)
+    jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tables: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    storage: StoreSettings = field(default_factory=StoreSettings)
+    store_types: Mapping[str, str] = field(default_factory=dict)
+    search_path: tuple[str, ...] = ()
+    tables_folder: str = "tables"
+    smart_caching: bool = True
+    version: int = PLAN_VERSION
+
+    @cached_property
+    def hash(self) -> str:
+        """Hash of the plan's JSON."""
+        return digest(self.to_json())
+
+    @cached_property
+    def _stages_by_name(self) -> dict[str, StagePlan]:
+        return {stage.name: stage for stage in self.stages}
+
+    def stage(self, name: str) -> StagePlan:
+        """The stage called ``name``; `ConfigError` with the nearest name otherwise."""
+        if name not in self._stages_by_name:
+            from hcs_steps.errors import nearest
+
+            raise ConfigError(
+                f"The plan of {self.plate.id} has no stage {name!r}.", hint=nearest(name, self._stages_by_name)
+            )
+        return self._stages_by_name[name]
+
+    def in_stage(self, stage: StagePlan, unit: str) -> bool:
+        """Whether any step of the stage is for the unit."""
+        if stage.scope == "plate":
+            return unit == PLATE_UNIT
+        sources = self.layouts[self.units[unit].layout].sources
+        return any(sources[step] is not None for step in stage.steps)
+
+    def units_of(self, stage: StagePlan) -> tuple[str, ...]:
+        """The units that run in a stage."""
+        if stage.scope == "plate":
+            return (PLATE_UNIT,)
+        return tuple(unit for unit in self.units if self.in_stage(stage, unit))
+
+    def jobs_of(self, stage: StagePlan) -> dict[str, tuple[str, ...]]:
+        """The jobs of a stage and their units; a job without units of the stage does not exist."""
+        if stage.scope == "plate":
+            return {PLATE_UNIT: (PLATE_UNIT,)}
+        chosen = {job: tuple(u for u in units if self.in_stage(stage, u)) for job, units in self.jobs.items()}
+        return {job: units for job, units in chosen.items() if units}
+
+    def fingerprint(self, stage: StagePlan, unit: str) -> str:
+        """What a unit's results in a stage depend on: the steps, everything upstream, and its raw planes."""
+        if unit == PLATE_UNIT:
+            return digest(stage.fingerprint, *(f"{name}:{u.raw}" for name, u in sorted(self.units.items())))
+        found = self.units[unit]
+        return digest(stage.fingerprint, found.raw, found.refused)
+
+    def to_json(self) -> str:
+        """The plan as JSON: the same plan gives the same bytes."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True, default=_encode, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str) -> Plan:
+        """A plan from its JSON; ``where`` names the file in errors. `ConfigError` if it is not one."""
+        try:
+            data = json.loads(text)
+            if data["version"] != PLAN_VERSION:
+                raise ConfigError(
+                    f"{where} was made by another version of hcs-steps (plan version {data['version']}, this one "
+                    f"reads {PLAN_VERSION}).",
+                    hint="Run snakemake again: it compiles the plan anew.",
+                )
+            return _decode(cls, data)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(
+                f"{where} is not a plan: {type(error).__name__}: {error}.", hint="Delete it and run snakemake again."
+            ) from None
+
+    @classmethod
+    def load(cls, path: Path | str) -> Plan:
+        """The plan in a file."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"The plan {path} cannot be read: {error}.", hint="Run snakemake, or hcs compile --write, first."
+            ) from None
+        return cls.from_json(text, where=str(path))
+
+
+def digest(*parts: str) -> str:
+    """A 128-bit hash of strings, as hex; boundaries between the parts count."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        encoded = part.encode("utf-8", "surrogateescape")
+        state.update(len(encoded).to_bytes(8, "little"))
+        state.update(encoded)
+    return state.hexdigest()
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} does not belong into a plan")
+
+
+def _decode(cls: type[Plan], data: Mapping[str, Any]) -> Plan:
+    values = dict(data)
+    values["plate"] = PlateInfo(
+        **{**values["plate"], "grid_dimensions": _pair(values["plate"]["grid_dimensions"])}
+    )
+    values["steps"] = tuple(_decode_step(step) for step in values["steps"])
+    values["stages"] = tuple(
+        StagePlan(**{**s, "steps": tuple(s["steps"]), "upstream": tuple(s["upstream"])}) for s in values["stages"]
+    )
+    values["layouts"] = tuple(_decode_layout(layout) for layout in values["layouts"])
+    values["units"] = {name: UnitPlan(**unit) for name, unit in values["units"].items()}
+    values["jobs"] = {job: tuple(units) for job, units in values["jobs"].items()}
+    values["tables"] = {name: tuple((s, o) for s, o in parts) for name, parts in values["tables"].items()}
+    values["storage"] = StoreSettings(**values["storage"])
+    values["search_path"] = tuple(values["search_path"])
+    return cls(**values)
+
+
+def _decode_step(step: Mapping[str, Any]) -> StepPlan:
+    branches = {
+        branch: tuple(
+            CallPlan(
+                **{
+                    **call,
+                    "outputs": tuple((name, kind) for name, kind in call["outputs"]),
+                    "injected": tuple(call["injected"]),
+                    "devices": tuple(call["devices"]),
+                }
+            )
+            for call in chain
+        )
+        for branch, chain in step["branches"].items()
+    }
+    return StepPlan(
+        **{**step, "branches": branches, "variable_components": tuple(step["variable_components"])}
+    )
+
+
+def _decode_layout(layout: Mapping[str, Any]) -> Layout:
+    return Layout(
+        **{
+            **layout,
+            "planes": _keys(layout["planes"]),
+            "blank": _keys(layout["blank"]),
+            "sources": tuple(layout["sources"]),
+            "keys": tuple(_keys(keys) for keys in layout["keys"]),
+        }
+    )
+
+
+def _keys(values: Sequence[Sequence[int]]) -> tuple[PlaneKey, ...]:
+    return tuple(PlaneKey(*value) for value in values)
+
+
+def _pair(value: Sequence[int] | None) -> tuple[int, int] | None:
+    return None if value is None else (value[0], value[1])

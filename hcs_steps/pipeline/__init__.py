@@ -1,0 +1,93 @@
+"""What a user writes: steps, pipelines and their configuration.
+
+The names are loaded on first use, because the configuration models need pydantic, which a job does not.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hcs_steps.functions.declare import step_function
+    from hcs_steps.pipeline.config import GlobalPipelineConfig, PathPlanningConfig, VFSConfig, ZarrConfig
+    from hcs_steps.pipeline.enums import (
+        Backend,
+        GpuPolicy,
+        GroupBy,
+        InputSource,
+        MaterializationBackend,
+        MissingPolicy,
+        Scope,
+        Unlisted,
+        VariableComponents,
+        ZarrChunkStrategy,
+        ZarrCompressor,
+    )
+    from hcs_steps.pipeline.files import (
+        load_pipeline,
+        pipeline_from_dict,
+        pipeline_to_python,
+        pipeline_to_yaml,
+    )
+    from hcs_steps.pipeline.registry import register_function
+    from hcs_steps.pipeline.step import FunctionStep, Pipeline
+
+_HOMES = {
+    "hcs_steps.functions.declare": ("step_function",),
+    "hcs_steps.pipeline.config": ("GlobalPipelineConfig", "PathPlanningConfig", "VFSConfig", "ZarrConfig"),
+    "hcs_steps.pipeline.enums": (
+        "Backend",
+        "GpuPolicy",
+        "GroupBy",
+        "InputSource",
+        "MaterializationBackend",
+        "MissingPolicy",
+        "Scope",
+        "Unlisted",
+        "VariableComponents",
+        "ZarrChunkStrategy",
+        "ZarrCompressor",
+    ),
+    "hcs_steps.pipeline.files": (
+        "load_pipeline",
+        "pipeline_from_dict",
+        "pipeline_to_python",
+        "pipeline_to_yaml",
+    ),
+    "hcs_steps.pipeline.registry": ("register_function",),
+    "hcs_steps.pipeline.step": ("FunctionStep", "Pipeline"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Backend",
+    "FunctionStep",
+    "GlobalPipelineConfig",
+    "GpuPolicy",
+    "GroupBy",
+    "InputSource",
+    "MaterializationBackend",
+    "MissingPolicy",
+    "PathPlanningConfig",
+    "Pipeline",
+    "Scope",
+    "Unlisted",
+    "VFSConfig",
+    "VariableComponents",
+    "ZarrChunkStrategy",
+    "ZarrCompressor",
+    "ZarrConfig",
+    "load_pipeline",
+    "pipeline_from_dict",
+    "pipeline_to_python",
+    "pipeline_to_yaml",
+    "register_function",
+    "step_function",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -1,0 +1,126 @@
+"""The configuration of a pipeline, as immutable models.
+
+Every model takes enumerations as members or strings and refuses unknown keys with the nearest valid one. The
+short names (``path_planning``, ``vfs``, ``zarr``) and the long ones (``path_planning_config`` ...) mean the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+
+from hcs_steps.pipeline.enums import (
+    Backend,
+    MaterializationBackend,
+    ZarrChunkStrategy,
+    ZarrCompressor,
+)
+
+
+class Model(BaseModel):
+    """Base of all configuration models: frozen, strict about keys, documented by attribute docstrings."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+    )
+
+
+class PathPlanningConfig(Model):
+    """Where results go."""
+
+    output_dir_suffix: str = ""
+    """Appended to the plate's name to name its results folder."""
+    global_output_folder: Path | None = None
+    """Folder that holds the results of all plates; None: ``results`` in the working directory."""
+    materialization_results_path: str = "tables"
+    """Folder for tables inside a plate's results folder (relative, no ``..``)."""
+    enable_path_planning: bool = True
+    """False: the suffix is ignored and results go to ``<output folder>/<plate>`` as they are named."""
+    enable_smart_caching: bool = True
+    """True: units whose fingerprint has not changed are not computed again. False: everything is."""
+
+    @field_validator("materialization_results_path")
+    @classmethod
+    def _stay_inside(cls, value: str) -> str:
+        path = Path(value)
+        if not value or path.is_absolute() or ".." in path.parts:
+            raise ValueError("must be a relative folder inside the plate's results, without '..'")
+        return path.as_posix()
+
+
+class VFSConfig(Model):
+    """Where images are kept."""
+
+    intermediate_backend: Backend | str = Backend.MEMORY
+    """Between steps: ``memory`` fuses steps into one job per unit, ``disk`` and ``zarr`` make one job per step.
+    Also the name of a backend registered in a `StorageRegistry`."""
+    materialization_backend: MaterializationBackend | str = MaterializationBackend.ZARR
+    """For the pipeline's final images and those of steps with ``force_disk_output``: ``zarr`` or ``disk`` (TIFF)."""
+
+    @field_validator("intermediate_backend", mode="before")
+    @classmethod
+    def _lower_intermediate(cls, value: Any) -> Any:
+        return _member_or_name(Backend, value)
+
+    @field_validator("materialization_backend", mode="before")
+    @classmethod
+    def _lower_materialization(cls, value: Any) -> Any:
+        return _member_or_name(MaterializationBackend, value)
+
+
+def _member_or_name(kind: type[Backend] | type[MaterializationBackend], value: Any) -> Any:
+    text = str(getattr(value, "value", value))
+    return kind(text.lower()) if text.lower() in set(kind) else text
+
+
+class ZarrConfig(Model):
+    """How OME-Zarr images are written."""
+
+    compressor: ZarrCompressor = ZarrCompressor.LZ4
+    """``lz4``, ``zstd``, ``gzip`` or ``none``."""
+    compression_level: int = Field(default=5, ge=0, le=22)
+    """Level handed to the compressor."""
+    chunk_strategy: ZarrChunkStrategy = ZarrChunkStrategy.ADAPTIVE
+    """``adaptive``, ``plane`` or ``well``."""
+
+    @field_validator("compressor", "chunk_strategy", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+
+class GlobalPipelineConfig(Model):
+    """Everything about how a pipeline runs that is not a step."""
+
+    num_workers: int = Field(default=1, ge=1)
+    """Jobs that run at the same time when the orchestrator starts Snakemake itself."""
+    path_planning: PathPlanningConfig = Field(
+        default_factory=PathPlanningConfig,
+        validation_alias=AliasChoices("path_planning", "path_planning_config"),
+    )
+    """Where results go."""
+    vfs: VFSConfig = Field(default_factory=VFSConfig, validation_alias=AliasChoices("vfs", "vfs_config"))
+    """Where images are kept."""
+    zarr: ZarrConfig = Field(default_factory=ZarrConfig, validation_alias=AliasChoices("zarr", "zarr_config"))
+    """How OME-Zarr images are written."""
+
+    @property
+    def path_planning_config(self) -> PathPlanningConfig:
+        """The same as ``path_planning``."""
+        return self.path_planning
+
+    @property
+    def vfs_config(self) -> VFSConfig:
+        """The same as ``vfs``."""
+        return self.vfs
+
+    @property
+    def zarr_config(self) -> ZarrConfig:
+        """The same as ``zarr``."""
+        return self.zarr

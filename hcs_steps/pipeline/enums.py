@@ -1,0 +1,119 @@
+"""The enumerations of a pipeline. Every place that takes one also takes its string value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from hcs_steps.errors import PipelineError, nearest
+
+
+class VariableComponents(StrEnum):
+    """Components that a step stacks on axis 0, in the order of their definition here."""
+
+    SITE = "site"
+    CHANNEL = "channel"
+    Z_INDEX = "z_index"
+    TIMEPOINT = "timepoint"
+
+
+class GroupBy(StrEnum):
+    """The component whose value selects the branch of a dict pattern."""
+
+    CHANNEL = "channel"
+    SITE = "site"
+    Z_INDEX = "z_index"
+    TIMEPOINT = "timepoint"
+    WELL = "well"
+    NONE = "none"
+
+
+class InputSource(StrEnum):
+    """Where a step reads its images: the step before it, or the original pixels."""
+
+    PREVIOUS_STEP = "previous_step"
+    PIPELINE_START = "pipeline_start"
+
+
+class Scope(StrEnum):
+    """``unit``: one call per stack of one unit. ``plate``: one call, after all units."""
+
+    UNIT = "unit"
+    PLATE = "plate"
+
+
+class Unlisted(StrEnum):
+    """What happens to the planes that a dict pattern does not list."""
+
+    DROP = "drop"
+    PASS = "pass"
+
+
+class Backend(StrEnum):
+    """Where images go between steps."""
+
+    MEMORY = "memory"
+    DISK = "disk"
+    ZARR = "zarr"
+
+
+class MaterializationBackend(StrEnum):
+    """Where the images that outlive the run go."""
+
+    DISK = "disk"
+    ZARR = "zarr"
+
+
+class ZarrCompressor(StrEnum):
+    """Compressor of image chunks (``lz4`` is Blosc-LZ4 with byte shuffle)."""
+
+    LZ4 = "lz4"
+    ZSTD = "zstd"
+    GZIP = "gzip"
+    NONE = "none"
+
+
+class ZarrChunkStrategy(StrEnum):
+    """``adaptive``: chunks of 1 to 4 MB; ``plane``: one chunk per plane; ``well``: one per site's whole image."""
+
+    ADAPTIVE = "adaptive"
+    PLANE = "plane"
+    WELL = "well"
+
+
+class MissingPolicy(StrEnum):
+    """What a missing plane does to its unit: the unit fails, the site is left out, or the plane reads as zeros."""
+
+    FAIL_UNIT = "fail_unit"
+    SKIP_SITE = "skip_site"
+    BLANK = "blank"
+
+
+class GpuPolicy(StrEnum):
+    """``auto``: GPU-capable stages ask for a GPU if there is one; ``always``; ``never``."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def member(kind: type[E], value: Any, where: str) -> E:
+    """``value`` (a member, or its string in any case) as a member of ``kind``; `PipelineError` otherwise."""
+    text = str(getattr(value, "value", value)).lower()
+    try:
+        return kind(text)
+    except ValueError:
+        raise PipelineError(
+            f"{where}: {value!r} is not a {kind.__name__}.", hint=nearest(text, kind)
+        ) from None
+
+
+def members(kind: type[E], values: Any, where: str) -> tuple[E, ...]:
+    """One value or several, as members of ``kind`` in their order of definition, each once."""
+    listed: Iterable[Any] = values if isinstance(values, list | tuple | set | frozenset) else [values]
+    chosen = {member(kind, value, where) for value in listed}
+    return tuple(item for item in kind if item in chosen)

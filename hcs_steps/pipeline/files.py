@@ -1,0 +1,194 @@
+"""Pipelines as files: YAML and Python, each convertible into the other without loss.
+
+A YAML pipeline is data and is checked against `PipelineFile` before anything is built. A Python pipeline is code
+and is run: only ever one of the user's own repository. It assigns a `Pipeline` to the name ``pipeline``.
+"""
+
+from __future__ import annotations
+
+import pprint
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from hcs_steps.errors import CompileError, ConfigError, HcsError, PipelineError, nearest
+from hcs_steps.pipeline.config import GlobalPipelineConfig, Model
+from hcs_steps.pipeline.registry import load_file
+from hcs_steps.pipeline.step import FunctionStep, Pipeline
+
+
+class StepFile(Model):
+    """One step of a pipeline file."""
+
+    name: str | None = None
+    """Names the step's outputs; the function's name by default."""
+    func: str | list[Any] | dict[str | int, Any]
+    """A function, ``{use: function, with: {arguments}}``, a list of these, or a mapping of component values."""
+    variable_components: str | list[str] = Field(default=["site"])
+    """Components stacked on axis 0: site, channel, z_index, timepoint."""
+    group_by: str | None = "channel"
+    """Component that selects the branch of a mapping: channel, site, z_index, timepoint, well, none."""
+    input_source: str = "previous_step"
+    """previous_step or pipeline_start."""
+    force_disk_output: bool = False
+    """Keep this step's images."""
+    well_filter: int | str | list[str] | dict[str, Any] | None = None
+    """Wells that the step is for."""
+    scope: str = "unit"
+    """unit or plate."""
+    unlisted: str = "drop"
+    """drop or pass: planes that a mapping does not list."""
+
+
+class PipelineFile(Model):
+    """A pipeline file."""
+
+    name: str | None = None
+    """Name of the pipeline; the file's name by default."""
+    description: str = ""
+    """What the pipeline is for."""
+    config: GlobalPipelineConfig = Field(default_factory=GlobalPipelineConfig)
+    """Backends, paths and workers."""
+    steps: list[StepFile] = Field(min_length=1)
+    """The steps, in order."""
+
+
+def load_pipeline(path: Path | str) -> Pipeline:
+    """The pipeline in a ``.yaml``, ``.yml`` or ``.py`` file.
+
+    Raises
+    ------
+    ConfigError
+        No such file, not YAML, unknown keys, wrong types (all of them at once).
+    PipelineError, CompileError
+        Steps that cannot be built.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"There is no pipeline file {path}.", hint="Check 'pipeline:' in the configuration.")
+    if path.suffix == ".py":
+        return _load_python(path)
+    return pipeline_from_dict(load_yaml(path), where=str(path), name=path.stem)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping, loaded safely. `ConfigError` with line and column if it is none."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.") from None
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{path} must hold a mapping of keys, not {type(data).__name__}.")
+    return dict(data)
+
+
+def pipeline_from_dict(data: Mapping[str, Any], *, where: str, name: str = "pipeline") -> Pipeline:
+    """A pipeline from the plain values of a file; ``where`` names the file in errors."""
+    try:
+        model = PipelineFile.model_validate(dict(data))
+    except ValidationError as error:
+        raise validation_error(error, PipelineFile, where) from None
+    steps: list[FunctionStep] = []
+    problems: list[HcsError] = []
+    for step in model.steps:
+        try:
+            steps.append(FunctionStep(**{key: getattr(step, key) for key in step.model_fields_set}))
+        except PipelineError as error:
+            problems.append(error)
+    if problems:
+        raise CompileError(problems, what=f"{where} is not a pipeline")
+    return Pipeline(steps, name=model.name or name, config=model.config, description=model.description)
+
+
+def pipeline_to_yaml(pipeline: Pipeline) -> str:
+    """The pipeline as the text of a YAML file that loads to an equal pipeline."""
+    data: dict[str, Any] = {"name": pipeline.name}
+    if pipeline.description:
+        data["description"] = pipeline.description
+    config = _config_dict(pipeline.config)
+    if config:
+        data["config"] = config
+    data["steps"] = [step.settings() for step in pipeline.steps]
+    return yaml.safe_dump(data, sort_keys=False, width=100, allow_unicode=True)
+
+
+def pipeline_to_python(pipeline: Pipeline) -> str:
+    """The pipeline as the text of a Python file that loads to an equal pipeline."""
+    steps = []
+    for step in pipeline.steps:
+        settings = step.settings()
+        func = settings.pop("func")
+        arguments = [f"func={_literal(func)}", *(f"{key}={_literal(value)}" for key, value in settings.items())]
+        steps.append("        FunctionStep(\n" + "".join(f"            {a},\n" for a in arguments) + "        ),\n")
+    config = _config_dict(pipeline.config)
+    return (
+        '"""' + (pipeline.description or f"Pipeline {pipeline.name}.").replace('"""', "'''") + '"""\n\n'
+        "from hcs_steps.pipeline import FunctionStep, GlobalPipelineConfig, Pipeline\n\n"
+        "pipeline = Pipeline(\n"
+        f"    name={pipeline.name!r},\n"
+        f"    description={pipeline.description!r},\n"
+        f"    config=GlobalPipelineConfig.model_validate({_literal(config)}),\n"
+        "    steps=[\n" + "".join(steps) + "    ],\n"
+        ")\n"
+    )
+
+
+def validation_error(error: ValidationError, model: type[Model], where: str) -> ConfigError:
+    """All findings of a pydantic validation as one paragraph; unknown keys name the nearest valid one."""
+    findings = []
+    for item in error.errors(include_url=False):
+        location = ".".join(str(part) for part in item["loc"]) or "the file"
+        if item["type"] == "extra_forbidden":
+            allowed = _keys_at(model, item["loc"][:-1])
+            findings.append(f"unknown key '{location}'. {nearest(str(item['loc'][-1]), allowed)}")
+        else:
+            got = "" if item["type"] == "missing" else f" (got {item['input']!r})"
+            findings.append(f"'{location}': {item['msg']}{got}.")
+    return ConfigError(f"{where} is not valid: " + " ".join(findings))
+
+
+def _keys_at(model: type[Model], location: tuple[int | str, ...]) -> list[str]:
+    """Valid keys of the model found by walking ``location`` down from ``model``."""
+    current: Any = model
+    for part in location:
+        if isinstance(part, int):
+            continue
+        named = {name: info for name, info in getattr(current, "model_fields", {}).items()}
+        info = named.get(part) or named.get(part.removesuffix("_config"))
+        if info is None:
+            continue
+        nested = [t for t in _types_in(info.annotation) if isinstance(t, type) and issubclass(t, Model)]
+        current = nested[0] if nested else None
+    return list(getattr(current, "model_fields", {}))
+
+
+def _types_in(annotation: Any) -> list[Any]:
+    inner = [t for arg in getattr(annotation, "__args__", ()) for t in _types_in(arg)]
+    return [annotation, *inner]
+
+
+def _config_dict(config: GlobalPipelineConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude_defaults=True)
+
+
+def _literal(value: Any) -> str:
+    return pprint.pformat(value, width=84, sort_dicts=False).replace("\n", "\n            ")
+
+
+def _load_python(path: Path) -> Pipeline:
+    try:
+        module = load_file(str(path.resolve()))
+    except (ImportError, SyntaxError) as error:
+        raise ConfigError(f"{path} cannot be run: {error}.") from error
+    pipeline = getattr(module, "pipeline", None)
+    if not isinstance(pipeline, Pipeline):
+        raise ConfigError(
+            f"{path} does not define a Pipeline named 'pipeline'.",
+            hint="End the file with: pipeline = Pipeline(steps=[...], name=...).",
+        )
+    return pipeline

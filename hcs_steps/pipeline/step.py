@@ -1,0 +1,238 @@
+"""FunctionStep and Pipeline: what a user writes.
+
+A function pattern is one of
+
+- a function (or its name),
+- ``(function, {arguments})``,
+- a list of these: a chain, applied one after the other to the same stack,
+- a mapping from values of the ``group_by`` component (channel names or numbers) to any of these.
+
+Patterns are kept in one normal form, `Call` tuples by branch, so that two pipelines are equal when they mean the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+from hcs_steps.errors import PipelineError
+from hcs_steps.pipeline.config import GlobalPipelineConfig
+from hcs_steps.pipeline.enums import (
+    GroupBy,
+    InputSource,
+    Scope,
+    Unlisted,
+    VariableComponents,
+    member,
+    members,
+)
+from hcs_steps.pipeline.registry import reference_of
+
+
+@dataclass(frozen=True)
+class Call:
+    """One function with its arguments; ``function`` is a reference (see `registry`)."""
+
+    function: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+Pattern = Mapping[str | None, tuple[Call, ...]]
+"""Branch -> chain. The single branch of a pattern without a mapping is None."""
+
+
+@dataclass(frozen=True, init=False)
+class FunctionStep:
+    """One step of a pipeline: a function pattern and the components it stacks. Immutable.
+
+    Parameters
+    ----------
+    func
+        The function pattern; see the module's docstring.
+    name
+        Names the step's outputs; the function's name by default. Unique in a pipeline.
+    variable_components
+        Components stacked on axis 0 of the (N, Y, X) array that a function gets, default ``[site]``. There is
+        one call per combination of the others. Planes come in the order site, channel, z_index, timepoint.
+    group_by
+        Component that selects the branch of a mapping pattern, default ``channel``. Never changes stacks.
+    input_source
+        ``previous_step`` (default) or ``pipeline_start``: the original pixels.
+    force_disk_output
+        Write this step's images to the materialization backend, which also makes it a checkpoint.
+    well_filter
+        Wells that this step is for: a list, a number (the first n), ``row:A``, ``col:01-06``, ``A01:A12`` or
+        ``{include: ..., exclude: ...}``. In other wells the images pass by unchanged.
+    scope
+        ``unit`` (default) or ``plate``.
+    unlisted
+        Planes whose branch a mapping pattern does not list: ``drop`` (default) or ``pass``.
+    """
+
+    name: str
+    pattern: Pattern
+    variable_components: tuple[VariableComponents, ...]
+    group_by: GroupBy
+    input_source: InputSource
+    force_disk_output: bool
+    well_filter: Any
+    scope: Scope
+    unlisted: Unlisted
+
+    def __init__(
+        self,
+        func: Any,
+        name: str | None = None,
+        variable_components: Any = (VariableComponents.SITE,),
+        group_by: Any = GroupBy.CHANNEL,
+        input_source: Any = InputSource.PREVIOUS_STEP,
+        force_disk_output: bool = False,
+        well_filter: Any = None,
+        scope: Any = Scope.UNIT,
+        unlisted: Any = Unlisted.DROP,
+    ) -> None:
+        pattern = _pattern(func, f"Step {name!r}" if name else "A step")
+        where = f"Step {name!r}" if name else f"The step of {_first(pattern).function}"
+        values = {
+            "name": name or _first(pattern).function.rpartition(":")[2],
+            "pattern": MappingProxyType(pattern),
+            "variable_components": members(VariableComponents, variable_components, where),
+            "group_by": member(GroupBy, GroupBy.NONE if group_by is None else group_by, where),
+            "input_source": member(InputSource, input_source, where),
+            "force_disk_output": bool(force_disk_output),
+            "well_filter": plain(well_filter),
+            "scope": member(Scope, scope, where),
+            "unlisted": member(Unlisted, unlisted, where),
+        }
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def func(self) -> Any:
+        """The pattern in the form in which a pipeline file holds it."""
+        branches = {key: _written(chain) for key, chain in self.pattern.items()}
+        return branches[None] if None in branches else branches
+
+    @property
+    def calls(self) -> Iterator[tuple[str | None, Call]]:
+        """Every call with its branch."""
+        return ((branch, call) for branch, chain in self.pattern.items() for call in chain)
+
+    def __hash__(self) -> int:
+        return hash((self.name, str(self.func)))
+
+    def settings(self) -> dict[str, Any]:
+        """Every parameter that differs from its default, in plain values: what a file needs to say."""
+        default = FunctionStep(_first(self.pattern).function)
+        result: dict[str, Any] = {"name": self.name, "func": self.func}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name not in ("name", "pattern") and value != getattr(default, item.name):
+                result[item.name] = plain(value)
+        return result
+
+
+@dataclass(frozen=True, init=False)
+class Pipeline:
+    """An ordered list of steps and their configuration. Immutable; one pipeline serves any number of plates."""
+
+    name: str
+    steps: tuple[FunctionStep, ...]
+    config: GlobalPipelineConfig
+    description: str
+
+    def __init__(
+        self,
+        steps: Sequence[FunctionStep],
+        name: str = "pipeline",
+        config: GlobalPipelineConfig | None = None,
+        description: str = "",
+    ) -> None:
+        for step in steps:
+            if not isinstance(step, FunctionStep):
+                raise PipelineError(
+                    f"Pipeline {name!r} holds {step!r}, which is not a FunctionStep.",
+                    hint="Wrap it: FunctionStep(func=...).",
+                )
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "steps", tuple(steps))
+        object.__setattr__(self, "config", config or GlobalPipelineConfig())
+        object.__setattr__(self, "description", description)
+
+
+def plain(value: Any) -> Any:
+    """``value`` with enumerations, tuples and paths replaced by what JSON and YAML hold.
+
+    Raises `PipelineError` for what neither can hold (arrays, functions, objects).
+    """
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset | range):
+        items = sorted(value, key=str) if isinstance(value, set | frozenset) else value
+        return [plain(item) for item in items]
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a NumPy scalar
+        return value.item()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if hasattr(value, "__fspath__"):
+        return str(value)
+    raise PipelineError(
+        f"{value!r} ({type(value).__name__}) cannot be written into a plan.",
+        hint="Use numbers, strings, booleans, lists, mappings or enumerations as arguments.",
+    )
+
+
+def _pattern(func: Any, where: str) -> dict[str | None, tuple[Call, ...]]:
+    if isinstance(func, Mapping) and "use" not in func:
+        if not func:
+            raise PipelineError(f"{where}: the function mapping is empty.", hint="Name at least one component value.")
+        return {str(plain(key)): _chain(value, f"{where}, branch {key!r}") for key, value in func.items()}
+    return {None: _chain(func, where)}
+
+
+def _chain(value: Any, where: str) -> tuple[Call, ...]:
+    items = value if isinstance(value, list) else [value]
+    if not items:
+        raise PipelineError(f"{where}: the list of functions is empty.", hint="Name at least one function.")
+    return tuple(_call(item, where) for item in items)
+
+
+def _call(item: Any, where: str) -> Call:
+    function: Callable[..., Any] | str
+    kwargs: Any
+    if isinstance(item, tuple):
+        if len(item) != 2 or not isinstance(item[1], Mapping):
+            raise PipelineError(
+                f"{where}: {item!r} is not (function, {{arguments}}).", hint="Give a pair, the second a mapping."
+            )
+        function, kwargs = item
+    elif isinstance(item, Mapping):
+        extra = set(item) - {"use", "with"}
+        if extra or "use" not in item:
+            raise PipelineError(
+                f"{where}: a call is written {{use: function, with: {{arguments}}}}, but it holds "
+                f"{sorted(map(str, item))}.",
+                hint="Put the arguments under 'with'.",
+            )
+        function, kwargs = item["use"], item.get("with") or {}
+    else:
+        function, kwargs = item, {}
+    if not isinstance(kwargs, Mapping):
+        raise PipelineError(f"{where}: 'with' must be a mapping of arguments, not {kwargs!r}.")
+    return Call(reference_of(function), MappingProxyType({str(k): plain(v) for k, v in kwargs.items()}))
+
+
+def _written(chain: tuple[Call, ...]) -> Any:
+    calls = [{"use": c.function, "with": dict(c.kwargs)} if c.kwargs else c.function for c in chain]
+    return calls[0] if len(calls) == 1 else calls
+
+
+def _first(pattern: Pattern) -> Call:
+    return next(iter(pattern.values()))[0]

@@ -1,0 +1,137 @@
+"""The listing: every file below a plate folder with its size and time, read once and never written.
+
+Everything else in this package works from the listing, so a plate is walked and stat'ed exactly once. Folders
+that are reached through symbolic links are not entered (a link to a parent would never end); linked *files* are
+listed like any other, with the size and time of the file they point to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from hcs_steps.errors import PlateError
+
+IMAGE_SUFFIXES = (".tif", ".tiff")
+
+
+class FileEntry(NamedTuple):
+    """One file: POSIX path relative to the plate folder, size in bytes, modification time in nanoseconds."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folders."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the name has a TIFF extension (any case)."""
+        return self.path.lower().endswith(IMAGE_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class FileListing:
+    """All files of a plate folder, sorted by path.
+
+    ``skipped`` names what was seen but cannot be used, with the reason: linked folders, and names that are not
+    valid Unicode. A dangling link is listed with size 0.
+    """
+
+    root: Path
+    files: tuple[FileEntry, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @cached_property
+    def images(self) -> tuple[FileEntry, ...]:
+        """The files with a TIFF extension; hidden ones (``._A01.tif`` of macOS) are left out."""
+        return tuple(entry for entry in self.files if entry.is_image and not entry.name.startswith("."))
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex hash of every path, size and modification time; the plate's own location is not part of it."""
+        state = blake2b(digest_size=16)
+        for path, size, mtime_ns in self.files:
+            state.update(f"{path}\0{size}\0{mtime_ns}\n".encode())
+        return state.hexdigest()
+
+
+def list_files(plate: Path | str) -> FileListing:
+    """List a plate folder.
+
+    Raises `PlateError` if ``plate`` is missing, is not a folder, is empty, or it or one of its sub-folders cannot
+    be read: a part of the plate that silently stays away would pass for a smaller plate.
+    """
+    root = Path(plate).expanduser().absolute()
+    if not root.exists():
+        raise PlateError(
+            f"The plate folder {root} does not exist.",
+            hint="Check the spelling of `plate` and that the drive or share is mounted.",
+        )
+    if not root.is_dir():
+        raise PlateError(
+            f"{root} is a file, not a plate folder.", hint=f"Give the folder that holds it: {root.parent}."
+        )
+    skipped: list[tuple[str, str]] = []
+    try:
+        files = sorted(_walk(str(root), "", skipped))
+    except PermissionError as error:
+        raise PlateError(
+            f"{error.filename or root} cannot be read: permission denied.",
+            hint="Ask for read (and, for folders, execute) permission; nothing is ever written there.",
+        ) from error
+    except OSError as error:
+        raise PlateError(
+            f"{error.filename or root} cannot be listed: {error.strerror or error}.",
+            hint="Check the drive or the network share, then run again.",
+        ) from error
+    if not files:
+        raise PlateError(
+            f"The plate folder {root} holds no files.",
+            hint="Give the folder that contains the images, or wait until the export has finished.",
+        )
+    return FileListing(root, tuple(files), tuple(sorted(skipped)))
+
+
+def _walk(folder: str, prefix: str, skipped: list[tuple[str, str]]) -> Iterator[FileEntry]:
+    """Yield the files below ``folder``; ``prefix`` is its path relative to the plate with a trailing slash."""
+    below: list[tuple[str, str]] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = prefix + entry.name
+            if not _is_unicode(path):
+                shown = path.encode("utf-8", "backslashreplace").decode()
+                skipped.append((shown, "The name is not valid Unicode."))
+            elif entry.is_dir(follow_symlinks=False):
+                below.append((entry.path, path + "/"))
+            elif entry.is_dir():
+                skipped.append((path, "A link to a folder; linked folders are not followed."))
+            else:
+                yield _stat(entry, path)
+    for child, child_prefix in below:
+        yield from _walk(child, child_prefix, skipped)
+
+
+def _stat(entry: os.DirEntry[str], path: str) -> FileEntry:
+    try:
+        status = entry.stat()
+    except FileNotFoundError:
+        # A dangling link, or a file that vanished since: kept, so that its plane fails visibly.
+        return FileEntry(path, 0, 0)
+    return FileEntry(path, status.st_size, status.st_mtime_ns)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
