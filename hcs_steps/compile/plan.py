@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hcs_steps.errors import ConfigError
+from hcs_steps.errors import ConfigError, nearest
 from hcs_steps.storage.protocol import PlaneKey
 
 PLAN_VERSION = 1
@@ -50,7 +50,8 @@ class StepPlan:
 
     ``backend`` is where the step's images are kept (``memory``: they are gone after the stage) and ``store`` the
     store's path relative to the plate's results. ``own_images`` is False for a step that only measures: whoever
-    reads its images reads those of the step before.
+    reads its images reads those of the step before. ``kept`` images are results, with a pyramid; a ``checkpoint``
+    step ends its stage.
     """
 
     name: str
@@ -64,6 +65,7 @@ class StepPlan:
     backend: str = "memory"
     store: str = ""
     kept: bool = False
+    checkpoint: bool = False
 
     @property
     def calls(self) -> tuple[CallPlan, ...]:
@@ -154,6 +156,7 @@ class Plan:
     ``key`` hashes everything the plan was made from: as long as it is the same, the plan is current.
     ``jobs`` maps job ids to the units they take through one process. ``tables`` maps a table's name to the
     (step, output) pairs it is made of. ``store_types`` are import references of the lab's own storage backends.
+    ``notes`` say what the plan leaves out and why.
     """
 
     key: str
@@ -170,6 +173,7 @@ class Plan:
     search_path: tuple[str, ...] = ()
     tables_folder: str = "tables"
     smart_caching: bool = True
+    notes: tuple[str, ...] = ()
     version: int = PLAN_VERSION
 
     @cached_property
@@ -184,8 +188,6 @@ class Plan:
     def stage(self, name: str) -> StagePlan:
         """The stage called ``name``; `ConfigError` with the nearest name otherwise."""
         if name not in self._stages_by_name:
-            from hcs_steps.errors import nearest
-
             raise ConfigError(
                 f"The plan of {self.plate.id} has no stage {name!r}.", hint=nearest(name, self._stages_by_name)
             )
@@ -216,7 +218,33 @@ class Plan:
         if unit == PLATE_UNIT:
             return digest(stage.fingerprint, *(f"{name}:{u.raw}" for name, u in sorted(self.units.items())))
         found = self.units[unit]
-        return digest(stage.fingerprint, found.raw, found.refused)
+        return digest(stage.fingerprint, found.raw, found.refused, self._shape(stage.name, found.layout))
+
+    def job_fingerprint(self, stage: StagePlan, units: Sequence[str]) -> str:
+        """The fingerprints of a job's units in one."""
+        return digest(*(self.fingerprint(stage, unit) for unit in units))
+
+    def _shape(self, stage: str, layout: int) -> str:
+        """Hash of what a layout looks like in a stage and in everything upstream of it."""
+        if (stage, layout) not in self._shapes:
+            found = self.layouts[layout]
+            parts = [(found.sources[step], found.keys[step]) for step in self._lineage(stage)]
+            self._shapes[stage, layout] = digest(str(found.planes), str(found.blank), str(parts))
+        return self._shapes[stage, layout]
+
+    @cached_property
+    def _shapes(self) -> dict[tuple[str, int], str]:
+        return {}
+
+    def _lineage(self, stage: str) -> list[int]:
+        """The steps of a stage and of all stages upstream of it."""
+        names, waiting = set(), [stage]
+        while waiting:
+            name = waiting.pop()
+            if name not in names:
+                names.add(name)
+                waiting += self._stages_by_name[name].upstream
+        return sorted(step for name in names for step in self._stages_by_name[name].steps)
 
     def to_json(self) -> str:
         """The plan as JSON: the same plan gives the same bytes."""
@@ -284,6 +312,7 @@ def _decode(cls: type[Plan], data: Mapping[str, Any]) -> Plan:
     values["tables"] = {name: tuple((s, o) for s, o in parts) for name, parts in values["tables"].items()}
     values["storage"] = StoreSettings(**values["storage"])
     values["search_path"] = tuple(values["search_path"])
+    values["notes"] = tuple(values["notes"])
     return cls(**values)
 
 

@@ -1,7 +1,8 @@
 """The .HTD file of an ImageXpress plate: what was planned to be acquired.
 
-An HTD is text (Windows code page, CRLF), one ``"Key", value, value ...`` per line. It states the plan, not the
-outcome: files may be missing or belong to a shorter run, so the reader compares the two and lets the files win.
+An HTD is text (Windows code page, CRLF), one ``"Key", value, value ...`` per line. It states the plan, not
+the outcome: files may be missing or belong to a shorter run, so the reader compares the two and lets the
+files win.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class Htd:
     rows, columns, wells
         Plate dimensions and the canonical names of the selected wells, row by row.
     site_grid, sites
-        (rows, columns) of the site grid, and the grid cell of each acquired site. Sites are numbered from 1 over
-        the selected cells, row by row, so a grid with holes has fewer sites than cells.
+        (rows, columns) of the site grid, and the grid cell of each acquired site. Sites are numbered from 1
+        over the selected cells, row by row, so a grid with holes has fewer sites than cells.
     waves, collected
         Wave number -> name, and the numbers of those waves that are collected.
     plate_id, description
@@ -52,7 +53,7 @@ class Htd:
 
 
 def read_htd(path: Path) -> Htd:
-    """Read an HTD file; `PlateError` if it cannot be read, is larger than 10 MB, or holds impossible values."""
+    """Read an HTD file; `PlateError` if it is unreadable, above 10 MB, or holds impossible values."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -73,7 +74,10 @@ def parse_htd(text: str, *, source: str = "HTD") -> Htd:
     """Parse the text of an HTD file; keys are matched in any case, unknown ones are ignored."""
     values = _values(text)
     rows, columns = _count(values, "ywells", MAX_ROWS, source), _count(values, "xwells", MAX_COLUMNS, source)
-    y_sites, x_sites = _count(values, "ysites", MAX_SITES, source), _count(values, "xsites", MAX_SITES, source)
+    y_sites, x_sites = (
+        _count(values, "ysites", MAX_SITES, source),
+        _count(values, "xsites", MAX_SITES, source),
+    )
     site_grid = (y_sites, x_sites) if y_sites and x_sites else None
     wave_count = _count(values, "nwavelengths", 1_000, source) or 0
     waves = {
@@ -96,7 +100,9 @@ def parse_htd(text: str, *, source: str = "HTD") -> Htd:
         sites=_sites(values, site_grid),
         waves=waves,
         collected=tuple(
-            number for number in waves if values.get(f"wavecollect{number}", "1").strip() not in ("0", "FALSE")
+            number
+            for number in waves
+            if values.get(f"wavecollect{number}", "1").strip() not in ("0", "FALSE")
         ),
         plate_id=_unquoted(values.get("uniqueplateidentifier", "")),
         description=_lines(_unquoted(values.get("description", ""))),
@@ -123,7 +129,7 @@ def _sites(values: dict[str, str], grid: tuple[int, int] | None) -> dict[int, tu
 def _selected(
     values: dict[str, str], key: str, rows: int, columns: int, *, default: bool
 ) -> list[tuple[int, int]]:
-    """Cells that are TRUE in the lines ``<key>1`` .. ``<key><rows>``; all cells if ``default`` and no such line."""
+    """Cells that are TRUE in lines ``<key>1`` .. ``<key><rows>``; all if ``default`` and no such line."""
     lines = [values.get(f"{key}{row}") for row in range(1, rows + 1)]
     if default and not any(line is not None for line in lines):
         return [(row, column) for row in range(rows) for column in range(columns)]
@@ -157,5 +163,5 @@ def _unquoted(text: str) -> str:
 
 
 def _lines(text: str) -> str:
-    """MetaXpress writes a line break inside a text as a pair of bytes outside ASCII."""
-    return text.replace("\xb6\xb6", "\n").replace("\xa8\xb6", "\n")
+    """MetaXpress writes a line break inside a text as the two bytes 0x82 0x81."""
+    return text.replace("\x82\x81", "\n")

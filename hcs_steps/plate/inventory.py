@@ -17,11 +17,12 @@ NAN = float("nan")
 class Plane(NamedTuple):
     """One 2-D image of a plate.
 
-    ``site``, ``z_index`` and ``timepoint`` are the numbers in the file names (usually from 1); ``z_index`` 0 is a
-    projection where a plate also has z planes, and a plate without z has ``z_index`` 1 throughout. ``channel`` is
-    the channel's number; names are in `Inventory.channels`. ``path`` is relative to the plate folder, POSIX style;
-    ``page`` counts 2-D pages inside the file from 0. Positions are the stage position of the plane's centre in
-    micrometres, NaN where unknown; ``time_s`` is seconds since the first plane of the plate.
+    ``site``, ``z_index`` and ``timepoint`` are the numbers in the file names (usually from 1); ``z_index`` 0
+    is a projection where a plate also has z planes, and a plate without z has ``z_index`` 1 throughout.
+    ``channel`` is the channel's number; names are in `Inventory.channels`. ``path`` is relative to the plate
+    folder, POSIX style; ``page`` counts 2-D pages inside the file from 0. Positions are the stage position of
+    the plane's centre in micrometres, NaN where unknown; ``time_s`` is seconds since the first plane of the
+    plate.
     """
 
     well: str
@@ -71,11 +72,13 @@ class Inventory:
     channels
         Channel number -> channel name, for every channel that has planes.
     rows, columns
-        Dimensions of the plate (8 x 12, 16 x 24, 32 x 48): from metadata, else the smallest that holds all wells.
+        Dimensions of the plate (8 x 12, 16 x 24, 32 x 48): from metadata, else the smallest that holds all
+        wells.
     grid_dimensions
         (rows, columns) of the sites of a well, or None when neither metadata nor positions tell.
     pixel_size_um, pixel_size_source
-        Edge length of a pixel, NaN if unknown, and where it came from (``metadata``, ``config``, ``unknown``).
+        Edge length of a pixel, NaN if unknown, and where it came from (``metadata``, ``config``,
+        ``unknown``).
     problems
         Missing planes and files that were not used, each with its reason.
     disagreements

@@ -1,8 +1,8 @@
 """The listing: every file below a plate folder with its size and time, read once and never written.
 
 Everything else in this package works from the listing, so a plate is walked and stat'ed exactly once. Folders
-that are reached through symbolic links are not entered (a link to a parent would never end); linked *files* are
-listed like any other, with the size and time of the file they point to.
+that are reached through symbolic links are not entered (a link to a parent would never end); linked *files*
+are listed like any other, with the size and time of the file they point to.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class FileEntry(NamedTuple):
 class FileListing:
     """All files of a plate folder, sorted by path.
 
-    ``skipped`` names what was seen but cannot be used, with the reason: linked folders, and names that are not
-    valid Unicode. A dangling link is listed with size 0.
+    ``skipped`` names what was seen but cannot be used, with the reason: linked folders, and names that are
+    not valid Unicode. A dangling link is listed with size 0.
     """
 
     root: Path
@@ -67,8 +67,8 @@ class FileListing:
 def list_files(plate: Path | str) -> FileListing:
     """List a plate folder.
 
-    Raises `PlateError` if ``plate`` is missing, is not a folder, is empty, or it or one of its sub-folders cannot
-    be read: a part of the plate that silently stays away would pass for a smaller plate.
+    Raises `PlateError` if ``plate`` is missing, is not a folder, is empty, or it or one of its sub-folders
+    cannot be read: a part of the plate that silently stays away would pass for a smaller plate.
     """
     root = Path(plate).expanduser().absolute()
     if not root.exists():
@@ -102,7 +102,7 @@ def list_files(plate: Path | str) -> FileListing:
 
 
 def _walk(folder: str, prefix: str, skipped: list[tuple[str, str]]) -> Iterator[FileEntry]:
-    """Yield the files below ``folder``; ``prefix`` is its path relative to the plate with a trailing slash."""
+    """Yield the files below ``folder``, whose path relative to the plate is ``prefix`` (ends in a slash)."""
     below: list[tuple[str, str]] = []
     with os.scandir(folder) as entries:
         for entry in entries:

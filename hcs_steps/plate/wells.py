@@ -1,7 +1,8 @@
 """Well names and well filters, as pure functions.
 
-A well is named by letters for the row (``A`` to ``Z``, then ``AA`` to ``AF``) and a number for the column (1 to
-48). The canonical name has capital letters and a column of two digits: ``A01``, ``AF48``. Indices count from 0.
+A well is named by letters for the row (``A`` to ``Z``, then ``AA`` to ``AF``) and a number for the column (1
+to 48). The canonical name has capital letters and a column of two digits: ``A01``, ``AF48``. Indices count
+from 0.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def row_index(letters: str) -> int:
 def row_name(row: int) -> str:
     """Letters of the row with index ``row``: 0 -> ``A``, 26 -> ``AA``. Raises `PlateError` outside 0..31."""
     if not 0 <= row < MAX_ROWS:
-        raise PlateError(f"Row index {row} is not on a plate.", hint=f"Rows have indices 0 to {MAX_ROWS - 1}.")
+        raise PlateError(
+            f"Row index {row} is not on a plate.", hint=f"Rows have indices 0 to {MAX_ROWS - 1}."
+        )
     return chr(ord("A") + row) if row < 26 else "A" + chr(ord("A") + row - 26)
 
 
@@ -86,10 +89,10 @@ def plate_dimensions(wells: Iterable[str]) -> tuple[int, int]:
 def expand_wells(well_filter: WellFilter, wells: Iterable[str]) -> tuple[str, ...]:
     """The ``wells`` of a plate that a filter selects, row by row, in canonical spelling.
 
-    A filter is None or ``"all"`` (all wells), a number N (the first N wells), one term, several terms as a list or
-    separated by commas, or a mapping with ``include`` and/or ``exclude``, each a filter itself. A term is a well
-    (``A1``), ``row:A``, ``row:A-C``, ``col:01``, ``col:01-06``, or a rectangle between two corners (``A01:C12``).
-    Bands and rectangles select those of their wells that the plate has.
+    A filter is None or ``"all"`` (all wells), a number N (the first N wells), one term, several terms as a
+    list or separated by commas, or a mapping with ``include`` and/or ``exclude``, each a filter itself. A
+    term is a well (``A1``), ``row:A``, ``row:A-C``, ``col:01``, ``col:01-06``, or a rectangle between two
+    corners (``A01:C12``). Bands and rectangles select those of their wells that the plate has.
 
     Raises `ConfigError` for a malformed filter, a well that the plate lacks, or one that selects nothing.
     """
@@ -123,7 +126,7 @@ def _select(well_filter: WellFilter, present: tuple[str, ...]) -> set[str]:
     if isinstance(well_filter, bool) or not isinstance(well_filter, int | str | Mapping | Sequence):
         raise ConfigError(
             f"{well_filter!r} is not a well filter.",
-            hint="Give a number, a text such as A01, row:A, col:01-06 or A01:C12, a list, or include/exclude.",
+            hint="Give a number, a text (A01, row:A, col:01-06, A01:C12), a list, or include/exclude.",
         )
     if isinstance(well_filter, int):
         if well_filter < 1:
@@ -155,7 +158,7 @@ def _select_mapping(well_filter: Mapping[str, WellFilter], present: tuple[str, .
 
 
 def _select_term(term: str, present: tuple[str, ...]) -> set[str]:
-    """Wells of one term; an empty set where a well-formed band or rectangle meets none of the plate's wells."""
+    """Wells of one term; `ConfigError` if it is malformed or the plate has none of its wells."""
     if term.lower() == "all":
         return set(present)
     indices = {well: parse_well(well) for well in present}
@@ -194,7 +197,8 @@ def _band_index(part: str, axis: int, term: str) -> int:
     except PlateError as error:
         example = "row:A or row:A-C" if axis == 0 else "col:01 or col:01-06"
         raise ConfigError(
-            f"{part!r} in the well filter {term!r} is not a {('row', 'column')[axis]}.", hint=f"Write {example}."
+            f"{part!r} in the well filter {term!r} is not a {('row', 'column')[axis]}.",
+            hint=f"Write {example}.",
         ) from error
 
 

@@ -5,10 +5,10 @@ part, and any later step reads single planes back.
 
 Two guarantees every backend gives:
 
-1. *All or nothing.* `publish` writes to a temporary sibling, flushes, and renames. A kill at any instant leaves
-   a unit's previous images, or none, or the new ones; never a part of a file or of an image group.
-2. *A unit owns its part.* Two units of one step never write the same file, so any number of processes may publish
-   at the same time without locks.
+1. *All or nothing.* `publish` writes to a temporary sibling, flushes, and renames. A kill at any instant
+   leaves a unit's previous images, or none, or the new ones; never a part of a file or of an image group.
+2. *A unit owns its part.* Two units of one step never write the same file, so any number of processes may
+   publish at the same time without locks.
 
 Precondition: `declare` has run before the first `publish` (it is idempotent and cheap).
 """
@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[Any]
@@ -55,8 +54,8 @@ class StoreSpec:
     """One step's store: where it is, how it is written, and which wells and sites it will hold.
 
     ``compressor`` is ``lz4``, ``zstd``, ``gzip`` or ``none``; ``chunk_strategy`` ``adaptive``, ``plane`` or
-    ``well``; ``pyramid`` False writes full resolution only (intermediates). ``wells`` maps each well (``A01``) to
-    the sites that will be published; ``rows``/``columns`` are the plate's dimensions.
+    ``well``; ``pyramid`` False writes full resolution only (intermediates). ``wells`` maps each well
+    (``A01``) to the sites that will be published; ``rows``/``columns`` are the plate's dimensions.
     """
 
     path: Path
@@ -97,17 +96,17 @@ class ImageStore(Protocol):
         labels: Mapping[str, Mapping[PlaneKey, Image]],
         meta: ImageMeta,
     ) -> list[Published]:
-        """Write all images and labels that a unit owns (whole sites of one well), atomically; replace older ones.
+        """Write all that a unit owns (whole sites of one well), atomically; replace what was there.
 
-        Images are (Y, X) arrays; a plane that is not in ``images`` is not stored, and reading it is an error, not
-        a black image. Raises `StorageError` with the path and the reason.
+        Images are (Y, X) arrays; a plane that is not in ``images`` is not stored, and reading it is an
+        error, not a black image. Raises `StorageError` with the path and the reason.
         """
 
-    def read(self, well: str, key: PlaneKey) -> Image:
-        """One plane (Y, X) as it was published, same dtype. Raises `StorageError` if it was not."""
+    def read(self, well: str, key: PlaneKey, labels: str | None = None) -> Image:
+        """One plane (Y, X), or its labels of that name, as published, same dtype. `StorageError` if it was not."""
 
-    def keys(self, well: str) -> Iterable[PlaneKey]:
-        """The planes of a well that were published, in stacking order."""
+    def keys(self, well: str, labels: str | None = None) -> Iterable[PlaneKey]:
+        """The planes of a well that were published (with labels of that name), in stacking order."""
 
     def remove(self, well: str, sites: Sequence[int]) -> None:
         """Take away what a unit published earlier, so that nothing stale is left. Idempotent."""

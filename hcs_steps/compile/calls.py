@@ -1,0 +1,98 @@
+"""One function call, checked against the function it calls."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+
+from hcs_steps.compile.plan import CallPlan
+from hcs_steps.compile.source import source_hash
+from hcs_steps.errors import HcsError, PipelineError, nearest
+from hcs_steps.functions.declare import spec_of
+from hcs_steps.pipeline.registry import resolve
+from hcs_steps.pipeline.step import Call, FunctionStep
+
+GIVEN = ("planes", "grid_dimensions")
+"""Parameters that the runner can always fill."""
+
+
+def plan_call(
+    step: FunctionStep, call: Call, available: Iterable[str], search_path: tuple[str, ...]
+) -> tuple[CallPlan | None, list[HcsError]]:
+    """The checked call, or None with everything that is wrong with it.
+
+    ``available`` names the outputs of earlier steps, which fill parameters of the same name.
+    """
+    where = f"Step {step.name!r}"
+    try:
+        func = resolve(call.function, search_path)
+    except PipelineError as error:
+        return None, [PipelineError(f"{where}: {error.message}", hint=error.hint)]
+    spec = spec_of(func)
+    problems: list[HcsError] = []
+    if spec.scope != step.scope.value:
+        problems.append(
+            PipelineError(
+                f"{where} has scope {step.scope.value!r}, but {call.function} is a {spec.scope}-scope function.",
+                hint=f"Set scope: {spec.scope}.",
+            )
+        )
+    injected, argument_problems = _check_arguments(func, call, set(available), where)
+    if problems or argument_problems:
+        return None, [*problems, *argument_problems]
+    return (
+        CallPlan(
+            function=call.function,
+            kwargs=dict(call.kwargs),
+            source=source_hash(func),
+            outputs=tuple((output.name, output.kind) for output in spec.outputs),
+            injected=tuple(injected),
+            reduces=spec.reduces,
+            changes_image=spec.changes_image,
+            dtype=spec.dtype,
+            memory=spec.memory,
+            devices=spec.devices,
+        ),
+        [],
+    )
+
+
+def _check_arguments(func: object, call: Call, available: set[str], where: str) -> tuple[list[str], list[HcsError]]:
+    try:
+        parameters = list(inspect.signature(func).parameters.values())  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # compiled functions may not tell their signature
+        return [], []
+    kinds = inspect.Parameter
+    positional = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    if not positional and not any(p.kind is kinds.VAR_POSITIONAL for p in parameters):
+        return [], [PipelineError(f"{where}: {call.function} takes no image stack as its first argument.")]
+    named = {
+        p.name: p for p in [*positional[1:], *parameters] if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
+    }
+    if positional:
+        named.pop(positional[0].name, None)
+    problems: list[HcsError] = []
+    if not any(p.kind is kinds.VAR_KEYWORD for p in parameters):
+        for name in call.kwargs:
+            if name not in named:
+                problems.append(
+                    PipelineError(
+                        f"{where}: {call.function} has no argument {name!r}.", hint=nearest(name, named)
+                    )
+                )
+    fillable = available | set(GIVEN)
+    injected = [name for name in named if name not in call.kwargs and name in fillable]
+    lacking = [
+        name
+        for name, p in named.items()
+        if p.default is kinds.empty and name not in call.kwargs and name not in injected
+    ]
+    if lacking:
+        problems.append(
+            PipelineError(
+                f"{where}: {call.function} needs {', '.join(map(repr, lacking))}.",
+                hint="Give it under 'with', or put a step before it that returns an output of that name "
+                f"(outputs so far: {', '.join(sorted(available)) or 'none'}).",
+            )
+        )
+    return injected, problems

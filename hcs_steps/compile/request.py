@@ -1,0 +1,49 @@
+"""What the compiler is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hcs_steps.pipeline.enums import GpuPolicy, MissingPolicy
+from hcs_steps.pipeline.step import Pipeline
+from hcs_steps.plate.inventory import Inventory
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a job may use: host and GPU memory in MB (None: not checked) and the number of GPUs."""
+
+    mem_mb: int | None = None
+    gpu_mem_mb: int | None = None
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """How a pipeline is put on a plate.
+
+    ``wells`` is a well filter; ``select`` restricts site, channel, z_index and timepoint to the listed values
+    (channels by name or number). ``store_types`` are references of storage backends besides the built-in ones.
+    """
+
+    plate_id: str
+    wells: Any = None
+    select: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    missing: MissingPolicy = MissingPolicy.FAIL_UNIT
+    parallel_by: str = "well"
+    units_per_job: int = 1
+    gpu: GpuPolicy = GpuPolicy.AUTO
+    limits: Limits = field(default_factory=Limits)
+    search_path: tuple[str, ...] = ()
+    store_types: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One compilation: a pipeline, a plate and how to put them together."""
+
+    inventory: Inventory
+    pipeline: Pipeline
+    options: CompileOptions

@@ -1,0 +1,78 @@
+"""Hashes of function sources, so that an edited function is a changed function.
+
+The hash covers the module that holds the function and, transitively, the modules of the same package (or folder) that
+it imports: a helper that changes changes the result. Sources are read, never run.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+
+def source_hash(func: Callable[..., Any]) -> str:
+    """Hash of the sources that ``func`` is made of; for a function without source, of its module's version."""
+    module = sys.modules.get(func.__module__)
+    path = getattr(module, "__file__", None)
+    if path is None or not str(path).endswith(".py"):
+        root = sys.modules.get(func.__module__.partition(".")[0])
+        text = f"{func.__module__}:{func.__qualname__}:{getattr(root, '__version__', '')}"
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    state = hashlib.blake2b(digest_size=16)
+    for file in sorted(_closure(Path(path).resolve(), _root(func.__module__, Path(path).resolve()))):
+        state.update(_file_hash(file, file.stat().st_mtime_ns))
+    return state.hexdigest()
+
+
+def _root(module: str, path: Path) -> Path:
+    """The folder that holds the module's top-level package."""
+    return path.parents[module.count(".")] if "." in module else path.parent
+
+
+def _closure(path: Path, root: Path) -> set[Path]:
+    found: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        if file in found:
+            continue
+        found.add(file)
+        waiting.extend(_imports(file, root, file.stat().st_mtime_ns))
+    return found
+
+
+@lru_cache(maxsize=512)
+def _file_hash(file: Path, mtime_ns: int) -> bytes:
+    return hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
+
+
+@lru_cache(maxsize=512)
+def _imports(file: Path, root: Path, mtime_ns: int) -> tuple[Path, ...]:
+    """Files under ``root`` that ``file`` imports, at any depth of its code."""
+    return tuple(sorted(set(_imported_files(file, root))))
+
+
+def _imported_files(file: Path, root: Path) -> Iterator[Path]:
+    top = file.relative_to(root).parts[0]
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+            base = root
+        elif isinstance(node, ast.ImportFrom):
+            base = file.parents[node.level - 1] if node.level else root
+            stem = node.module or ""
+            names = [stem, *(f"{stem}.{alias.name}".strip(".") for alias in node.names)]
+        else:
+            continue
+        for name in filter(None, names):
+            target = base.joinpath(*name.split("."))
+            for candidate in (target.with_suffix(".py"), target / "__init__.py"):
+                # A script's folder may hold anything; only what lies in the same package, or beside it, counts.
+                inside = candidate.is_relative_to(root / top) or file.parent in candidate.parents
+                if inside and candidate.is_file():
+                    yield candidate.resolve()

@@ -1,0 +1,87 @@
+"""Phase 3: materialization planning. Which steps end a stage, what each stage reads, and its fingerprint.
+
+A stage ends where images leave memory (they are then a checkpoint), before and after a plate-scope step, and at the
+end. Steps in between run in one job, their images never written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from hcs_steps import __version__
+from hcs_steps.compile.plan import RAW, Plan, StagePlan, StepPlan, digest
+from hcs_steps.compile.request import Request
+from hcs_steps.errors import HcsError
+
+CONSOLIDATE = "consolidate"
+"""The last stage of every plan: joins the units' tables and says what is missing."""
+
+
+def plan_stages(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
+    """Cut the steps into stages and hash them."""
+    groups = _cut(plan.steps)
+    stages: list[StagePlan] = []
+    for steps in groups:
+        scope = plan.steps[steps[0]].scope
+        upstream = tuple(s.name for s in stages) if scope == "plate" else _upstream(plan, steps, stages)
+        stages.append(StagePlan(_name(plan, steps), scope, steps, upstream))
+    stages.append(StagePlan(CONSOLIDATE, "plate", (), tuple(stage.name for stage in stages)))
+    hashed: dict[str, str] = {}
+    for number, stage in enumerate(stages):
+        hashed[stage.name] = _fingerprint(plan, stage, [hashed[name] for name in stage.upstream])
+        stages[number] = replace(stage, fingerprint=hashed[stage.name])
+    return replace(plan, stages=tuple(stages)), []
+
+
+def _cut(steps: Sequence[StepPlan]) -> list[tuple[int, ...]]:
+    groups: list[list[int]] = []
+    open_group = False
+    for index, step in enumerate(steps):
+        if open_group and step.scope == "unit":
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+        open_group = step.scope == "unit" and not step.checkpoint
+    return [tuple(group) for group in groups]
+
+
+def _upstream(plan: Plan, steps: Sequence[int], stages: Sequence[StagePlan]) -> tuple[str, ...]:
+    """Stages that hold the images or the named outputs that ``steps`` read."""
+    home = {step: stage.name for stage in stages for step in stage.steps}
+    needed: set[str] = set()
+    for index in steps:
+        sources = {layout.sources[index] for layout in plan.layouts}
+        needed |= {home[s] for s in sources if s is not None and s != RAW and s in home}
+        for call in plan.steps[index].calls:
+            for name in call.injected:
+                producer = last_producer(plan.steps[:index], name)
+                if producer is not None and producer in home:
+                    needed.add(home[producer])
+    return tuple(stage.name for stage in stages if stage.name in needed)
+
+
+def last_producer(steps: Sequence[StepPlan], output: str) -> int | None:
+    """Index of the last of ``steps`` that returns an output of that name, or None."""
+    makers = [i for i, step in enumerate(steps) if any(name == output for c in step.calls for name, _ in c.outputs)]
+    return makers[-1] if makers else None
+
+
+def _name(plan: Plan, steps: Sequence[int]) -> str:
+    first, last = plan.steps[steps[0]].name, plan.steps[steps[-1]].name
+    return first if len(steps) == 1 else f"{first}_to_{last}"
+
+
+def _fingerprint(plan: Plan, stage: StagePlan, upstream: Sequence[str]) -> str:
+    """Hash of what the stage does: code, parameters, storage, everything upstream; not of where or how fast."""
+    content = {
+        "version": __version__,
+        "steps": [asdict(plan.steps[index]) for index in stage.steps],
+        "channels": dict(plan.plate.channels),
+        "pixel_size_um": plan.plate.pixel_size_um,
+        "grid_dimensions": plan.plate.grid_dimensions,
+        "storage": asdict(plan.storage),
+        "tables": plan.tables if stage.name == CONSOLIDATE else None,
+    }
+    return digest(json.dumps(content, sort_keys=True), *upstream)

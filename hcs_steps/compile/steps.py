@@ -1,0 +1,279 @@
+"""Phase 1: step plans and paths. What every step calls, which planes it gets, and where its images go."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from hcs_steps.compile.calls import plan_call
+from hcs_steps.compile.plan import CallPlan, PlateInfo, Plan, StepPlan, StoreSettings
+from hcs_steps.compile.request import Request
+from hcs_steps.compile.units import LayoutBook, RawUnit, select_units
+from hcs_steps.errors import ConfigError, HcsError, PipelineError, nearest
+from hcs_steps.pipeline.enums import Backend, GroupBy, MaterializationBackend, Scope, Unlisted
+from hcs_steps.pipeline.step import FunctionStep
+from hcs_steps.plate import expand_wells
+from hcs_steps.plate.inventory import Inventory
+
+SUFFIXES = {Backend.ZARR.value: ".ome.zarr"}
+"""What a store's folder name ends in, by backend; nothing for the others."""
+
+RESERVED = frozenset({"consolidate", "finish", "all"})
+"""Names of the rules that every workflow has."""
+
+
+def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
+    """Add steps, units, layouts, jobs and tables to an empty plan."""
+    raw_units, problems = select_units(request.inventory, request.options)
+    channels = _channels_in_use(request.inventory, raw_units)
+    steps: list[StepPlan] = []
+    available: set[str] = set()
+    merged: dict[int, str] = {}
+    problems += _check_names(request.pipeline.steps)
+    for step in request.pipeline.steps:
+        planned, found = _plan_step(step, request, available, raw_units, {**channels, **merged})
+        problems += found
+        if planned is not None:
+            steps.append(planned)
+            available |= {name for call in planned.calls for name, _ in call.outputs}
+            if "channel" in planned.variable_components and any(call.reduces for call in planned.calls):
+                merged = {min(channels, default=1): planned.name}
+    if problems:
+        return plan, problems
+    steps = _place_images(steps, request)
+    applies, filter_problems = _applies(request, raw_units)
+    book = LayoutBook(steps, request.inventory.channels)
+    fallback = _common_shape(request.inventory)
+    units = {
+        name: book.unit(unit, applies[unit.well], request.options.missing, fallback)
+        for name, unit in raw_units.items()
+    }
+    zarr, config = request.pipeline.config.zarr, request.pipeline.config
+    notes = [*_left_out(steps, channels), *(f"{name} cannot run: {u.refused}." for name, u in units.items() if u.refused)]
+    return (
+        replace(
+            plan,
+            plate=_plate_info(request, channels),
+            steps=tuple(steps),
+            layouts=tuple(book.layouts),
+            units=units,
+            jobs=_chunks(tuple(units), request.options.units_per_job),
+            tables=_tables(steps),
+            storage=StoreSettings(zarr.compressor.value, zarr.compression_level, zarr.chunk_strategy.value),
+            store_types=dict(request.options.store_types),
+            search_path=request.options.search_path,
+            tables_folder=config.path_planning.materialization_results_path,
+            smart_caching=config.path_planning.enable_smart_caching,
+            notes=tuple(notes),
+        ),
+        filter_problems,
+    )
+
+
+def _check_names(steps: Sequence[FunctionStep]) -> list[HcsError]:
+    problems: list[HcsError] = []
+    seen: dict[str, str] = {}
+    for step in steps:
+        slug = slugify(step.name)
+        if slug in seen:
+            problems.append(
+                PipelineError(
+                    f"Two steps are called {step.name!r} and {seen[slug]!r}; their results would get the same name.",
+                    hint="Give each step a name of its own.",
+                )
+            )
+        if slug in RESERVED:
+            problems.append(PipelineError(f"A step cannot be called {step.name!r}.", hint="Choose another name."))
+        seen[slug] = step.name
+    return problems
+
+
+def slugify(name: str) -> str:
+    """A step's name as it appears in file names and rule names: letters, digits, ``_``."""
+    slug = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "step"
+    return slug if slug[0].isalpha() else f"step_{slug}"
+
+
+def _plan_step(
+    step: FunctionStep,
+    request: Request,
+    available: set[str],
+    units: Mapping[str, RawUnit],
+    channels: Mapping[int, str],
+) -> tuple[StepPlan | None, list[HcsError]]:
+    problems = _check_pattern(step, units, channels)
+    branches: dict[str, tuple[CallPlan, ...]] = {}
+    for branch, chain in step.pattern.items():
+        calls = []
+        inside = set(available)
+        for call in chain:
+            planned, found = plan_call(step, call, inside, request.options.search_path)
+            problems += found
+            if planned is not None:
+                calls.append(planned)
+                inside |= {name for name, _ in planned.outputs}
+        branches[branch or ""] = tuple(calls)
+    if problems:
+        return None, problems
+    every = [call for chain in branches.values() for call in chain]
+    labels = any(kind == "labels" for call in every for _, kind in call.outputs)
+    subset = "" not in branches and step.unlisted == "drop"
+    return (
+        StepPlan(
+            name=slugify(step.name),
+            scope=step.scope.value,
+            branches=branches,
+            variable_components=tuple(c.value for c in step.variable_components),
+            group_by=step.group_by.value,
+            input_source=step.input_source.value,
+            unlisted=step.unlisted.value,
+            own_images=step.scope is Scope.UNIT
+            and (any(call.changes_image for call in every) or labels or subset or step.force_disk_output),
+            kept=step.force_disk_output,
+        ),
+        [],
+    )
+
+
+def _check_pattern(
+    step: FunctionStep, units: Mapping[str, RawUnit], channels: Mapping[int, str]
+) -> list[HcsError]:
+    """What is wrong with a mapping pattern: overlap with the stacked components, keys the plate does not have."""
+    if None in step.pattern:
+        return []
+    where = f"Step {step.name!r}"
+    if step.group_by is GroupBy.NONE:
+        return [
+            PipelineError(
+                f"{where} maps component values to functions, but group_by is none.", hint="Set group_by, e.g. channel."
+            )
+        ]
+    if step.group_by.value in {c.value for c in step.variable_components}:
+        return [
+            PipelineError(
+                f"{where} stacks {step.group_by.value} (variable_components) and chooses functions by it (group_by); "
+                "a stack then belongs to no single branch.",
+                hint="Take it out of variable_components, or use one function for all.",
+            )
+        ]
+    planes = [plane for unit in units.values() for plane in unit.planes]
+    if step.group_by is GroupBy.CHANNEL:
+        allowed = {str(number) for number in channels} | set(channels.values())
+        shown = [f"{name} ({number})" for number, name in channels.items()]
+    elif step.group_by is GroupBy.WELL:
+        allowed = {plane.well for plane in planes}
+        shown = sorted(allowed)
+    else:
+        allowed = {str(value) for value in {getattr(plane, step.group_by.value) for plane in planes}}
+        shown = sorted(allowed)
+    return [
+        PipelineError(
+            f"{where} names the {step.group_by.value} {key!r}, which the plate does not have.",
+            hint=f"{nearest(str(key), allowed)} On this plate: {', '.join(shown)}.",
+        )
+        for key in step.pattern
+        if key not in allowed
+    ]
+
+
+def _place_images(steps: Sequence[StepPlan], request: Request) -> list[StepPlan]:
+    """Decide the backend and the store of every step that has images of its own."""
+    vfs = request.pipeline.config.vfs
+    last = max((i for i, step in enumerate(steps) if step.own_images), default=None)
+    placed = []
+    for index, step in enumerate(steps):
+        checkpoint = step.scope == Scope.UNIT and (step.kept or vfs.intermediate_backend != Backend.MEMORY)
+        step = replace(step, checkpoint=checkpoint)
+        if not step.own_images:
+            placed.append(step)
+            continue
+        kept = step.kept or index == last or _has_labels(step)
+        backend = str(vfs.materialization_backend if kept else vfs.intermediate_backend)
+        store = "" if backend == Backend.MEMORY else f"images/{step.name}{SUFFIXES.get(backend, '')}"
+        placed.append(replace(step, backend=backend, store=store, kept=kept))
+    return placed
+
+
+def _left_out(steps: Sequence[StepPlan], channels: Mapping[int, str]) -> list[str]:
+    """Channels that mapping patterns drop."""
+    notes = []
+    for step in steps:
+        if "" not in step.branches and step.group_by == GroupBy.CHANNEL and step.unlisted == Unlisted.DROP:
+            dropped = [n for i, n in channels.items() if n not in step.branches and str(i) not in step.branches]
+            if dropped:
+                notes.append(f"Step {step.name} leaves out {', '.join(dropped)} (unlisted: pass would keep them).")
+    return notes
+
+
+def _has_labels(step: StepPlan) -> bool:
+    return any(kind == "labels" for call in step.calls for _, kind in call.outputs)
+
+
+def check_backends(request: Request) -> list[HcsError]:
+    """Backends that nobody has registered."""
+    vfs, own = request.pipeline.config.vfs, set(request.options.store_types)
+    return [
+        ConfigError(f"vfs.{key} is {str(value)!r}, which is no storage backend.", hint=nearest(str(value), allowed))
+        for key, value, allowed in (
+            ("intermediate_backend", vfs.intermediate_backend, own | set(Backend)),
+            ("materialization_backend", vfs.materialization_backend, own | set(MaterializationBackend)),
+        )
+        if str(value) not in allowed
+    ]
+
+
+def _applies(request: Request, units: Mapping[str, RawUnit]) -> tuple[dict[str, list[bool]], list[HcsError]]:
+    """For every well, which steps are for it."""
+    wells = tuple(dict.fromkeys(unit.well for unit in units.values()))
+    applies: dict[str, list[bool]] = {well: [] for well in wells}
+    problems: list[HcsError] = []
+    for step in request.pipeline.steps:
+        chosen = set(wells)
+        if step.well_filter is not None:
+            try:
+                chosen = set(expand_wells(step.well_filter, request.inventory.wells))
+            except ConfigError as error:
+                problems.append(ConfigError(f"Step {step.name!r}: {error.message}", hint=error.hint))
+        for well in wells:
+            applies[well].append(well in chosen)
+    return applies, problems
+
+
+def _chunks(units: Sequence[str], size: int) -> dict[str, tuple[str, ...]]:
+    chunks = [tuple(units[start : start + size]) for start in range(0, len(units), size)]
+    return {c[0] if len(c) == 1 else f"{c[0]}-{c[-1]}": c for c in chunks}
+
+
+def _tables(steps: Sequence[StepPlan]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Table name -> where its rows come from; two steps with the same output get a table each."""
+    found = dict.fromkeys((s.name, name) for s in steps for c in s.calls for name, kind in c.outputs if kind == "table")
+    counts = [name for _, name in found]
+    return {
+        (name if counts.count(name) == 1 else f"{step}_{name}"): ((step, name),) for step, name in sorted(found)
+    }
+
+
+def _channels_in_use(inventory: Inventory, units: Mapping[str, RawUnit]) -> dict[int, str]:
+    numbers = sorted({plane.channel for unit in units.values() for plane in unit.planes})
+    return {number: inventory.channels.get(number, str(number)) for number in numbers}
+
+
+def _common_shape(inventory: Inventory) -> tuple[int, int, str]:
+    known = [(p.height, p.width, p.dtype) for p in inventory.planes if p.dtype]
+    return max(known, key=lambda shape: shape[0] * shape[1], default=(2160, 2160, "uint16"))
+
+
+def _plate_info(request: Request, channels: Mapping[int, str]) -> PlateInfo:
+    inventory = request.inventory
+    size = inventory.pixel_size_um
+    return PlateInfo(
+        id=request.options.plate_id,
+        path=inventory.plate_path,
+        format=inventory.format,
+        rows=inventory.rows,
+        columns=inventory.columns,
+        channels={str(number): name for number, name in channels.items()},
+        grid_dimensions=inventory.grid_dimensions,
+        pixel_size_um=size if size == size else None,  # NaN is not JSON
+    )

@@ -1,0 +1,49 @@
+"""Plates: from a microscope's folder to the inventory of its planes.
+
+`open_plate` is the way in. Nothing here writes into a plate folder; importing this package imports neither
+NumPy nor a file-format library.
+"""
+
+from hcs_steps.plate.detect import READERS, detect
+from hcs_steps.plate.inventory import Inventory, Plane, Problem
+from hcs_steps.plate.listing import FileListing, list_files
+from hcs_steps.plate.missing import missing_planes
+from hcs_steps.plate.open import open_plate
+from hcs_steps.plate.pattern import BUILTIN_PATTERNS, PatternSpec
+from hcs_steps.plate.show import inventory_json, inventory_table
+from hcs_steps.plate.store import read_inventory_file, read_unit_planes, write_inventory
+from hcs_steps.plate.wells import (
+    canonical_well,
+    compact_wells,
+    expand_wells,
+    parse_well,
+    plate_dimensions,
+    sort_wells,
+    well_name,
+)
+
+__all__ = [
+    "BUILTIN_PATTERNS",
+    "FileListing",
+    "Inventory",
+    "PatternSpec",
+    "Plane",
+    "Problem",
+    "READERS",
+    "canonical_well",
+    "compact_wells",
+    "detect",
+    "expand_wells",
+    "inventory_json",
+    "inventory_table",
+    "list_files",
+    "missing_planes",
+    "open_plate",
+    "parse_well",
+    "plate_dimensions",
+    "read_inventory_file",
+    "read_unit_planes",
+    "sort_wells",
+    "well_name",
+    "write_inventory",
+]

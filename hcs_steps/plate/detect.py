@@ -1,0 +1,71 @@
+"""Which format a plate has, judged from its listing alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hcs_steps.errors import ConfigError, PlateError, nearest
+from hcs_steps.plate.imagexpress import ImageXpressReader
+from hcs_steps.plate.listing import FileListing
+from hcs_steps.plate.pattern import BUILTIN_PATTERNS, PatternReader, PatternSpec
+from hcs_steps.plate.reader import Evidence, Reader
+
+MIN_SCORE = 0.5
+
+READERS: tuple[Reader, ...] = (
+    ImageXpressReader(),
+    *(PatternReader(name, spec) for name, spec in BUILTIN_PATTERNS.items()),
+)
+
+
+def detect(listing: FileListing) -> tuple[tuple[Reader, Evidence], ...]:
+    """The readers that fit a listing, best first.
+
+    Raises `PlateError` if none fits at least half of the images, or if the two best fit equally well.
+    """
+    judged = [(reader, reader.evidence(listing)) for reader in READERS]
+    fitting = sorted((pair for pair in judged if pair[1].score >= MIN_SCORE), key=lambda pair: -pair[1].score)
+    if not fitting:
+        examples = ", ".join(entry.path for entry in (listing.images or listing.files)[:3])
+        raise PlateError(
+            f"The format of {listing.root} is unknown: {len(listing.images)} TIFF files among "
+            f"{len(listing.files)} files, for example {examples}.",
+            hint=f"Set `format:` ({', '.join(reader.name for reader in READERS)}), or describe the file names "
+            "with `pattern:`, a regular expression with groups such as (?P<well>...) and (?P<channel>...).",
+        )
+    if len(fitting) > 1 and fitting[0][1].score == fitting[1][1].score:
+        (first, first_evidence), (second, second_evidence) = fitting[:2]
+        raise PlateError(
+            f"The format of {listing.root} is ambiguous. {first.name}: {' '.join(first_evidence.sentences)} "
+            f"{second.name}: {' '.join(second_evidence.sentences)}",
+            hint=f"Set `format: {first.name}` or `format: {second.name}`.",
+        )
+    return tuple(fitting)
+
+
+def choose_reader(
+    listing: FileListing, plate_format: str, pattern: PatternSpec | Mapping[str, Any] | str | None
+) -> tuple[Reader, Evidence]:
+    """The reader that the configuration asks for, or the best that fits.
+
+    ``plate_format`` is ``auto``, ``pattern`` or a reader's name; a ``pattern`` alone means format
+    ``pattern``.
+    """
+    if pattern is not None and plate_format in ("auto", "pattern"):
+        configured = PatternReader("pattern", PatternSpec.from_config(pattern))
+        return configured, Evidence(1.0, ("The configuration gives the file pattern.",))
+    if pattern is not None:
+        raise ConfigError(
+            f"Both `format: {plate_format}` and `pattern` are given.", hint="Leave one of them out."
+        )
+    if plate_format == "pattern":
+        raise ConfigError("`format: pattern` needs a `pattern`.", hint="Add `pattern:` with a `regex`.")
+    if plate_format == "auto":
+        return detect(listing)[0]
+    for reader in READERS:
+        if reader.name == plate_format:
+            judged = reader.evidence(listing)
+            return reader, Evidence(judged.score, ("The configuration names the format.", *judged.sentences))
+    allowed = ("auto", "pattern", *(reader.name for reader in READERS))
+    raise ConfigError(f"Unknown plate format {plate_format!r}.", hint=nearest(plate_format, allowed))

@@ -1,0 +1,105 @@
+"""The plan in an HTD file against the files that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from hcs_steps.plate.headers import PlaneKey
+from hcs_steps.plate.htd import Htd
+from hcs_steps.plate.inventory import Problem
+from hcs_steps.plate.wells import compact_wells, parse_well
+
+
+def compare_with_files(htd: Htd, planes: Collection[PlaneKey]) -> tuple[str, ...]:
+    """Sentences on all that differs between HTD and files. A projection beside a stack does not."""
+    return (
+        *_timepoints(htd, {plane.timepoint for plane in planes}),
+        *_waves(htd, {plane.channel for plane in planes}),
+        *_wells(htd, {plane.well for plane in planes}),
+        *_sites(htd, {plane.site for plane in planes}),
+        *_z_steps(htd, {plane.z_index for plane in planes}),
+    )
+
+
+def promised_but_absent(htd: Htd, planes: Collection[PlaneKey]) -> tuple[Problem, ...]:
+    """Waves, timepoints, pairs of both, and wells that the HTD promises and no file of the plate shows."""
+    seen = {(plane.channel, plane.timepoint) for plane in planes}
+    channels, timepoints = {channel for channel, _ in seen}, {timepoint for _, timepoint in seen}
+    promised = range(1, (htd.timepoints or 0) + 1)
+    problems = [
+        Problem("missing", f"c{wave}", f"The HTD names wave {wave} ({htd.waves[wave]}), but no file has it.")
+        for wave in htd.collected
+        if wave not in channels
+    ]
+    absent = [timepoint for timepoint in promised if timepoint not in timepoints]
+    if absent:
+        why = f"The HTD says {htd.timepoints} timepoints, but no file has these."
+        problems.append(Problem("missing", f"t{_numbers(absent)}", why))
+    for wave in htd.collected:
+        lost = [t for t in promised if t in timepoints and wave in channels and (wave, t) not in seen]
+        if lost:
+            why = f"No file of wave {wave} ({htd.waves[wave]}) at these timepoints; other waves have them."
+            problems.append(Problem("missing", f"c{wave} t{_numbers(lost)}", why))
+    wells = set(htd.wells) - {plane.well for plane in planes}
+    problems += [
+        Problem("missing", well, "The HTD selects this well, but no file has it.")
+        for well in sorted(wells, key=parse_well)
+    ]
+    return tuple(problems)
+
+
+def _timepoints(htd: Htd, seen: set[int]) -> Iterable[str]:
+    if htd.timepoints and seen != set(range(1, htd.timepoints + 1)):
+        yield (
+            f"The HTD says {htd.timepoints} timepoints, the files have {len(seen)} ({_numbers(sorted(seen))})."
+        )
+
+
+def _waves(htd: Htd, seen: set[int]) -> Iterable[str]:
+    absent, extra = sorted(set(htd.collected) - seen), sorted(seen - set(htd.waves))
+    if htd.waves and absent:
+        names = ", ".join(f"{wave} {htd.waves[wave]}" for wave in absent)
+        yield f"The HTD names {len(htd.collected)} waves, the files have {len(seen)}; without files: {names}."
+    if htd.waves and extra:
+        yield f"The files have wave {_numbers(extra)}, which the HTD does not name."
+
+
+def _wells(htd: Htd, seen: set[str]) -> Iterable[str]:
+    absent, extra = set(htd.wells) - seen, seen - set(htd.wells)
+    if htd.wells and absent:
+        yield f"The HTD selects {len(htd.wells)} wells; without files: {compact_wells(absent)}."
+    if htd.wells and extra:
+        yield f"The files have wells that the HTD does not select: {compact_wells(extra)}."
+    if htd.rows and htd.columns:
+        rows, columns = htd.rows, htd.columns
+        outside = {well for well in seen if parse_well(well)[0] >= rows or parse_well(well)[1] >= columns}
+        if outside:
+            yield f"The HTD says {rows} x {columns} wells, but {compact_wells(outside)} lie outside."
+
+
+def _sites(htd: Htd, seen: set[int]) -> Iterable[str]:
+    if htd.sites and seen != set(htd.sites):
+        yield f"The HTD selects {len(htd.sites)} sites per well, the files have {_numbers(sorted(seen))}."
+
+
+def _z_steps(htd: Htd, seen: set[int]) -> Iterable[str]:
+    steps = sorted(z for z in seen if z > 0)
+    in_stack = 0 in seen or len(steps) > 1
+    if htd.z_series and htd.z_steps and in_stack and steps != list(range(1, htd.z_steps + 1)):
+        found = _numbers(steps) if steps else "none"
+        yield f"The HTD says {htd.z_steps} z steps, the files have {found}."
+    if htd.z_series and htd.z_steps > 1 and not in_stack:
+        yield f"The HTD says {htd.z_steps} z steps, the files have no ZStep folders."
+    if not htd.z_series and len(steps) > 1:
+        yield f"The HTD says that there is no z series, the files have z steps {_numbers(steps)}."
+
+
+def _numbers(numbers: Iterable[int]) -> str:
+    """Sorted numbers as a short text: ``1-3,5``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ",".join("-".join(map(str, run)) for run in runs)

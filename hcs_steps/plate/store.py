@@ -1,0 +1,157 @@
+"""The inventory as a Parquet file: one row per plane, everything else as JSON in the schema's metadata.
+
+Guarantees: a reader sees the old file or the whole new one, never a part (temporary sibling, flush, rename);
+and nothing is written inside the plate's own folder. Rows are sorted by well, in row groups of limited size
+with statistics, so that a job reads the planes of one well without reading the plate.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hcs_steps.errors import StorageError
+from hcs_steps.plate.inventory import NAN, Inventory, Plane, Problem
+from hcs_steps.plate.wells import canonical_well
+
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.parquet
+
+ROWS_PER_GROUP = 4096
+_KEY = b"hcs_steps.inventory"
+_LAYOUT = 1
+_TYPES = {"str": "string", "int": "int64", "float": "float64"}
+
+
+def write_inventory(inventory: Inventory, path: Path) -> None:
+    """Write ``inventory`` to ``path`` (its folder is made if needed), replacing an older file in one step.
+
+    Raises `StorageError` if the folder cannot be written, or lies inside the plate's folder.
+    """
+    refuse_inside_plate(path, Path(inventory.plate_path))
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = list(zip(*inventory.planes, strict=True)) or [()] * len(Plane._fields)
+    types = [getattr(pyarrow, _TYPES[Plane.__annotations__[name]])() for name in Plane._fields]
+    schema = pyarrow.schema(list(zip(Plane._fields, types, strict=True)), metadata={_KEY: _header(inventory)})
+    arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, types, strict=True)]
+    table = pyarrow.Table.from_arrays(arrays, schema=schema)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                pyarrow.parquet.write_table(table, file, row_group_size=ROWS_PER_GROUP, compression="zstd")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"The inventory {path} cannot be written: {error.strerror or error}.",
+            hint="Choose a work folder that you may write to, with space left.",
+        ) from error
+
+
+def read_inventory_file(path: Path) -> Inventory:
+    """Read an inventory that `write_inventory` wrote; `StorageError` if it is missing or is not one."""
+    with _opened(path) as file:
+        header = _read_header(file, path)
+        rows = _rows(file.read(), path)
+    header["planes"] = rows
+    return Inventory(**header)
+
+
+def read_unit_planes(path: Path, well: str) -> tuple[Plane, ...]:
+    """The planes of one well in inventory order, empty if there are none. Reads only their row groups."""
+    name = canonical_well(well)
+    with _opened(path) as file:
+        _read_header(file, path)
+        groups = [number for number in range(file.num_row_groups) if _may_hold(file, number, name)]
+        if not groups:
+            return ()
+        return tuple(plane for plane in _rows(file.read_row_groups(groups), path) if plane.well == name)
+
+
+def refuse_inside_plate(path: Path, plate: Path) -> None:
+    """Raise `StorageError` if ``path`` lies inside the plate folder, which is never written to."""
+    if path.resolve().is_relative_to(plate.resolve()):
+        raise StorageError(
+            f"{path} lies inside the plate folder {plate}, which is never written to.",
+            hint="Choose a work folder outside the raw data.",
+        )
+
+
+def _header(inventory: Inventory) -> bytes:
+    values: dict[str, Any] = {
+        field.name: getattr(inventory, field.name) for field in fields(Inventory) if field.name != "planes"
+    }
+    values["problems"] = [[problem.kind, problem.what, problem.why] for problem in inventory.problems]
+    values["channels"] = {str(number): name for number, name in inventory.channels.items()}
+    values["metadata"] = dict(inventory.metadata)
+    if math.isnan(inventory.pixel_size_um):
+        values["pixel_size_um"] = None
+    return json.dumps({"layout": _LAYOUT, **values}, allow_nan=False, sort_keys=True).encode()
+
+
+def _read_header(file: pyarrow.parquet.ParquetFile, path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads((file.schema_arrow.metadata or {})[_KEY])
+        if values.pop("layout") != _LAYOUT:
+            raise ValueError("another layout")
+        values["problems"] = tuple(Problem(*problem) for problem in values["problems"])
+        values["channels"] = {int(number): name for number, name in values["channels"].items()}
+        values["evidence"], values["disagreements"] = (
+            tuple(values["evidence"]),
+            tuple(values["disagreements"]),
+        )
+        values["grid_dimensions"] = tuple(values["grid_dimensions"]) if values["grid_dimensions"] else None
+        if values["pixel_size_um"] is None:
+            values["pixel_size_um"] = NAN
+        if set(values) != {field.name for field in fields(Inventory)} - {"planes"}:
+            raise ValueError("other fields")
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise _not_an_inventory(path, f"its header is not one ({error})") from error
+    return values
+
+
+def _rows(table: pyarrow.Table, path: Path) -> tuple[Plane, ...]:
+    if tuple(table.column_names) != Plane._fields:
+        raise _not_an_inventory(path, "its columns differ")
+    columns = [table.column(name).to_pylist() for name in Plane._fields]
+    return tuple(map(Plane._make, zip(*columns, strict=True)))
+
+
+def _may_hold(file: pyarrow.parquet.ParquetFile, group: int, well: str) -> bool:
+    statistics = file.metadata.row_group(group).column(0).statistics
+    if statistics is None or not statistics.has_min_max:
+        return True
+    return bool(statistics.min <= well <= statistics.max)
+
+
+def _opened(path: Path) -> pyarrow.parquet.ParquetFile:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except FileNotFoundError as error:
+        raise StorageError(
+            f"The inventory {path} does not exist.",
+            hint="It is written when the plate is read; read it again.",
+        ) from error
+    except (OSError, pyarrow.ArrowException) as error:
+        raise _not_an_inventory(path, str(error)) from error
+
+
+def _not_an_inventory(path: Path, why: str) -> StorageError:
+    return StorageError(
+        f"{path} is not a readable inventory: {why}.", hint="Delete it and read the plate again."
+    )

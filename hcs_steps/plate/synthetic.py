@@ -1,0 +1,192 @@
+"""Synthetic ImageXpress plates with known truth, for tests, examples and benchmarks.
+
+Every well is one simulated scene; its sites are overlapping fields of view cut out of it, so stitching, counting
+and missing-plane handling can all be checked against what was put in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from hcs_steps.plate.imagexpress_names import ImageName, format_image_name
+from hcs_steps.plate.synthetic_scene import Scene, expose, make_scene, render_channel
+from hcs_steps.plate.synthetic_text import START, htd_text, metaseries_text
+from hcs_steps.plate.wells import canonical_well, parse_well, sort_wells
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+WELL_PITCH_UM = 9000.0
+Z_STEP_UM = 3.0
+INTERVAL_S = 30.0
+MARGIN_PX = 8
+
+Corner = tuple[int, int]
+
+
+def make_plate(
+    folder: Path,
+    *,
+    wells: Sequence[str],
+    sites: tuple[int, int] = (2, 2),
+    overlap: float = 0.1,
+    channels: Sequence[str] = ("DAPI", "GFP"),
+    z: int = 1,
+    timepoints: int = 1,
+    shape: tuple[int, int] = (512, 512),
+    seed: int = 0,
+    cells_per_well: int | Mapping[str, int] | None = None,
+    pixel_size_um: float = 0.65,
+    jitter_px: int = 0,
+    vignetting: float = 0.15,
+    compression: str | None = None,
+    broken_well: str | None = None,
+) -> dict[str, Any]:
+    """Write a plate into ``folder`` and return its truth; the same arguments give the same bytes.
+
+    Parameters
+    ----------
+    folder
+        The plate folder, made if needed; images go to ``TimePoint_<t>/[ZStep_<z>/]<folder>_A01_s1_w1.TIF`` as
+        16-bit TIFF with MetaSeries XML, the plan to ``<folder>.HTD``.
+    wells, sites, overlap, shape
+        Well names; (rows, columns) of the sites, numbered row by row; share of a field that neighbours have in
+        common; (height, width) of a field in pixels.
+    channels
+        Channel names; the first shows nuclei, the others the cells' bodies.
+    z, timepoints
+        Number of z planes, the middle one in focus, and of timepoints, over which cells drift slowly.
+    cells_per_well
+        One number for all wells or one per well; by default as many as give a moderately dense culture.
+    jitter_px
+        The stage misses its commanded position by up to this many pixels; the files state the commanded one.
+    vignetting
+        Relative loss of light at the corners.
+    compression
+        A compression that tifffile knows, such as ``zlib``.
+    broken_well
+        The first image of this well is cut to half of its bytes.
+
+    Returns
+    -------
+    dict
+        JSON-ready: ``plate``, ``shape``, ``pixel_size_um``, ``channels``, ``site_grid``, ``overlap``, ``broken``
+        (the cut file's path or None), and per well under ``wells``: ``cells`` (in the whole scene), ``nuclei``
+        (their centres [y, x] in scene pixels per timepoint), and per site ``count`` (nuclei whose centre lies in
+        the field, per timepoint), ``position_um`` [x, y] as written in the files, and ``offset_px`` [y, x], the
+        true corner of the field in the scene.
+    """
+    import numpy as np
+
+    names = sort_wells(wells)
+    corners = _corners(sites, overlap, shape)
+    scene_shape = tuple(int(edge) for edge in np.max(corners, axis=0) + shape + MARGIN_PX)
+    truth: dict[str, Any] = {
+        "plate": folder.name,
+        "shape": list(shape),
+        "pixel_size_um": pixel_size_um,
+        "channels": list(channels),
+        "site_grid": list(sites),
+        "overlap": overlap,
+        "broken": None,
+        "wells": {},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = htd_text(names, sites=sites, channels=channels, z=z, timepoints=timepoints)
+    (folder / f"{folder.name}.HTD").write_bytes(plan.encode("latin-1"))
+    for well in names:
+        # A generator per well, so that a well looks the same whichever others are made.
+        rng = np.random.default_rng([seed, crc32(well.encode())])
+        cells = cells_per_well.get(well) if isinstance(cells_per_well, Mapping) else cells_per_well
+        scene = make_scene((scene_shape[0], scene_shape[1]), shape, cells, timepoints, rng)
+        actual = _jittered(corners, jitter_px, rng)
+        positions = [_position(well, corner, shape, pixel_size_um) for corner in corners]
+        for t, z_step, wave in product(range(timepoints), range(1, z + 1), range(1, len(channels) + 1)):
+            defocus = abs(z_step - (z + 1) / 2)
+            picture = render_channel(scene, t, nuclei=wave == 1, defocus=defocus)
+            place = folder / f"TimePoint_{t + 1}" / (f"ZStep_{z_step}" if z > 1 else "")
+            place.mkdir(parents=True, exist_ok=True)
+            for site, (y, x) in enumerate(actual, 1):
+                field = picture[y : y + shape[0], x : x + shape[1]]
+                text = metaseries_text(
+                    well,
+                    site,
+                    channels[wave - 1],
+                    position_um=(*positions[site - 1], Z_STEP_UM * z_step),
+                    pixel_size_um=pixel_size_um,
+                    shape=shape,
+                    acquired=START + timedelta(seconds=INTERVAL_S * t),
+                )
+                name = ImageName(folder.name, well, site, wave, guid="", thumbnail=False)
+                _write(place / format_image_name(name), expose(field, vignetting, rng), text, compression)
+        truth["wells"][well] = _well_truth(scene, actual, positions, shape)
+    if broken_well is not None:
+        truth["broken"] = _cut_first_image(folder, canonical_well(broken_well))
+    return truth
+
+
+def _corners(sites: tuple[int, int], overlap: float, shape: tuple[int, int]) -> list[Corner]:
+    """Upper left corner (y, x) of each field in the scene, row by row, with a margin around them for jitter."""
+    step_y, step_x = (max(1, round(size * (1 - overlap))) for size in shape)
+    return [
+        (MARGIN_PX + row * step_y, MARGIN_PX + column * step_x)
+        for row in range(sites[0])
+        for column in range(sites[1])
+    ]
+
+
+def _jittered(corners: Sequence[Corner], jitter: int, rng: np.random.Generator) -> list[Corner]:
+    if not 0 <= jitter <= MARGIN_PX:
+        raise ValueError(f"jitter_px is {jitter}, expected 0 to {MARGIN_PX}")
+    shifts = rng.integers(-jitter, jitter + 1, size=(len(corners), 2))
+    return [(y + int(dy), x + int(dx)) for (y, x), (dy, dx) in zip(corners, shifts, strict=True)]
+
+
+def _position(well: str, corner: Corner, shape: tuple[int, int], pixel_size_um: float) -> tuple[float, float]:
+    """Stage (x, y) in micrometres of a field's centre; y grows downwards, as on a plate's rows."""
+    row, column = parse_well(well)
+    y, x = (edge + size / 2 for edge, size in zip(corner, shape, strict=True))
+    # Rounded as the files state it, so that truth and file agree exactly.
+    return (
+        round(WELL_PITCH_UM * (column + 1) + x * pixel_size_um, 3),
+        round(WELL_PITCH_UM * (row + 1) + y * pixel_size_um, 3),
+    )
+
+
+def _well_truth(
+    scene: Scene, actual: Sequence[Corner], positions: Sequence[tuple[float, float]], shape: tuple[int, int]
+) -> dict[str, Any]:
+    sites = {}
+    for site, (y, x) in enumerate(actual, 1):
+        inside = (
+            (scene.centres[..., 0] >= y)
+            & (scene.centres[..., 0] < y + shape[0])
+            & (scene.centres[..., 1] >= x)
+            & (scene.centres[..., 1] < x + shape[1])
+        )
+        sites[str(site)] = {
+            "count": [int(count) for count in inside.sum(axis=1)],
+            "position_um": list(positions[site - 1]),
+            "offset_px": [y, x],
+        }
+    return {"cells": scene.centres.shape[1], "nuclei": scene.centres.round(2).tolist(), "sites": sites}
+
+
+def _write(path: Path, pixels: NDArray[np.uint16], text: str, compression: str | None) -> None:
+    import tifffile
+
+    tifffile.imwrite(path, pixels, description=text, metadata=None, compression=compression, software=False)
+
+
+def _cut_first_image(folder: Path, well: str) -> str:
+    """Cut the well's first image to half of its bytes and return its path relative to the plate."""
+    image = min(folder.rglob(f"*_{well}_*.TIF"))
+    content = image.read_bytes()
+    image.write_bytes(content[: len(content) // 2])
+    return image.relative_to(folder).as_posix()

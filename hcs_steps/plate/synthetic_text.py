@@ -1,0 +1,66 @@
+"""The metadata that a synthetic ImageXpress plate carries: the HTD file and each image's MetaSeries XML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from hcs_steps.plate.wells import parse_well, plate_dimensions
+
+START = datetime(2024, 1, 1, 12, 0, 0)
+
+
+def htd_text(
+    wells: Sequence[str], *, sites: tuple[int, int], channels: Sequence[str], z: int = 1, timepoints: int = 1
+) -> str:
+    """The text of an HTD file with CRLF line ends; all cells of the site grid are selected."""
+    rows, columns = plate_dimensions(wells)
+    selected = {parse_well(well) for well in wells}
+    lines = ['"HTSInfoFile", Version 1.0', '"Description", "synthetic"', '"PlateType", 2']
+    lines += [f'"TimePoints", {timepoints}', f'"ZSeries", {_flag(z > 1)}', f'"ZSteps", {z if z > 1 else 0}']
+    lines += ['"ZProjection", FALSE', f'"XWells", {columns}', f'"YWells", {rows}']
+    for row in range(rows):
+        flags = ", ".join(_flag((row, column) in selected) for column in range(columns))
+        lines.append(f'"WellsSelection{row + 1}", {flags}')
+    lines += [f'"Sites", {_flag(sites != (1, 1))}', f'"XSites", {sites[1]}', f'"YSites", {sites[0]}']
+    lines += [f'"SiteSelection{row + 1}", {", ".join(["TRUE"] * sites[1])}' for row in range(sites[0])]
+    lines += [f'"Waves", {_flag(len(channels) > 1)}', f'"NWavelengths", {len(channels)}']
+    lines += [f'"WaveName{number}", "{name}"' for number, name in enumerate(channels, 1)]
+    lines += [f'"WaveCollect{number}", 1' for number in range(1, len(channels) + 1)]
+    return "\r\n".join([*lines, '"UniquePlateIdentifier", "synthetic"', '"EndFile"', ""])
+
+
+def metaseries_text(
+    well: str,
+    site: int,
+    channel: str,
+    *,
+    position_um: tuple[float, float, float],
+    pixel_size_um: float,
+    shape: tuple[int, int],
+    acquired: datetime = START,
+) -> str:
+    """The MetaSeries XML of one image; ``position_um`` is (x, y, z) of the stage at the field's centre."""
+    x, y, z = position_um
+    properties = [
+        ("pixel-size-x", "int", shape[1]),
+        ("pixel-size-y", "int", shape[0]),
+        ("bits-per-pixel", "int", 16),
+        ("spatial-calibration-state", "bool", "on"),
+        ("spatial-calibration-x", "float", f"{pixel_size_um:.6g}"),
+        ("spatial-calibration-y", "float", f"{pixel_size_um:.6g}"),
+        ("spatial-calibration-units", "string", "um"),
+        ("image-name", "string", channel),
+        ("acquisition-time-local", "time", f"{acquired:%Y%m%d %H:%M:%S}.{acquired.microsecond // 1000:03d}"),
+        ("stage-position-x", "float", f"{x:.9g}"),
+        ("stage-position-y", "float", f"{y:.9g}"),
+        ("stage-label", "string", f"{well} : Site {site}"),
+        ("z-position", "float", f"{z:.9g}"),
+        ("_IllumSetting_", "string", channel),
+    ]
+    lines = [f'<prop id="{name}" type="{kind}" value="{value}"/>' for name, kind, value in properties]
+    return "\n".join(["<MetaData>", "<PlaneInfo>", *lines, "</PlaneInfo>", "</MetaData>"])
+
+
+def _flag(value: bool) -> str:
+    return "TRUE" if value else "FALSE"

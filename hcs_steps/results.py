@@ -1,0 +1,79 @@
+"""Where everything of one plate is, inside its results folder. The only module that spells these paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results folder of one plate."""
+
+    root: Path
+
+    @property
+    def plan(self) -> Path:
+        """The compiled plan."""
+        return self.root / "plan.json"
+
+    @property
+    def inventory(self) -> Path:
+        """All planes of the plate."""
+        return self.root / "inventory.parquet"
+
+    @property
+    def failures_table(self) -> Path:
+        """One row per open failure."""
+        return self.root / "failures.csv"
+
+    @property
+    def run(self) -> Path:
+        """What ran, and how it ended."""
+        return self.root / "run.json"
+
+    @property
+    def report(self) -> Path:
+        """The plate's report."""
+        return self.root / "report.html"
+
+    @property
+    def images(self) -> Path:
+        """Folder of the image stores."""
+        return self.root / "images"
+
+    def record(self, stage: str, unit: str) -> Path:
+        """The checkpoint of a unit in a stage."""
+        return self.root / "records" / stage / f"{unit}.json"
+
+    def failure(self, stage: str, unit: str) -> Path:
+        """The open failure of a unit in a stage."""
+        return self.root / "failures" / stage / f"{unit}.json"
+
+    def resolved(self, stage: str, unit: str) -> Path:
+        """The last failure of a unit that has succeeded since."""
+        return self.root / "failures" / stage / f"{unit}.resolved.json"
+
+    def marker(self, stage: str, job: str) -> Path:
+        """The file that Snakemake knows a job by."""
+        return self.root / "jobs" / stage / f"{job}.json"
+
+    def log(self, stage: str, job: str) -> Path:
+        """A job's log."""
+        return self.root / "logs" / stage / f"{job}.log"
+
+    def part(self, tables: str, step: str, unit: str, output: str) -> Path:
+        """One unit's rows of a table; ``tables`` is the plan's tables folder."""
+        return self.root / tables / "by_unit" / step / f"{unit}.{output}.parquet"
+
+    def table(self, tables: str, name: str, suffix: str = ".parquet") -> Path:
+        """A table of the whole plate."""
+        return self.root / tables / f"{name}{suffix}"
+
+    def array(self, step: str, unit: str, output: str, call: int) -> Path:
+        """An array output of one call."""
+        return self.root / "arrays" / step / f"{unit}.{output}.{call}.npy"
+
+    def relative(self, path: Path) -> str:
+        """``path`` relative to the results folder, POSIX style."""
+        return path.relative_to(self.root).as_posix()

@@ -1,0 +1,121 @@
+"""One call of a step function: its arguments filled, its result checked and normalised.
+
+What comes back from a function is normalised here, before it goes to memory or to a store, so that a pipeline gives
+the same bytes whichever way its images travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hcs_steps.arrays import to_numpy
+from hcs_steps.compile.plan import CallPlan
+from hcs_steps.errors import StepError
+from hcs_steps.pipeline.stacks import output_keys
+from hcs_steps.storage.protocol import Image, PlaneKey
+
+
+@dataclass(frozen=True)
+class NamedOutput:
+    """One named output of a call; ``keys`` are the planes of the stack that it belongs to, in order."""
+
+    kind: str
+    value: Any
+    keys: tuple[PlaneKey, ...]
+
+
+@dataclass
+class CallResult:
+    """What a chain of calls left of one stack: the fixed components of the stack, and the named outputs."""
+
+    group: Mapping[str, int]
+    outputs: dict[str, NamedOutput] = field(default_factory=dict)
+
+
+def run_chain(
+    chain: Sequence[CallPlan],
+    functions: Mapping[str, Callable[..., Any]],
+    stack: Image,
+    keys: tuple[PlaneKey, ...],
+    given: Mapping[str, Any],
+    result: CallResult,
+    on_gpu: bool,
+) -> Image:
+    """Apply a chain to a stack (N, Y, X) and return the last stack; named outputs go into ``result``.
+
+    ``keys`` are the planes of the stack; ``given`` fills injected parameters; outputs of earlier calls of the chain come before it.
+    """
+    for call in chain:
+        injected = {
+            name: result.outputs[name].value if name in result.outputs else given[name]
+            for name in call.injected
+            if name in result.outputs or name in given
+        }
+        device = on_gpu and "gpu" in call.devices
+        returned = functions[call.function](_moved(stack, device), **dict(call.kwargs), **injected)
+        keys = output_keys(keys, reduces=call.reduces)
+        stack = _take(call, returned, len(stack), keys, result)
+    return stack
+
+
+def _take(call: CallPlan, returned: Any, planes: int, keys: tuple[PlaneKey, ...], result: CallResult) -> Image:
+    """The stack out of what a function returned; its named outputs are checked and remembered."""
+    values = returned if isinstance(returned, tuple) else (returned,)
+    if len(values) != 1 + len(call.outputs):
+        names = ", ".join(name for name, _ in call.outputs) or "no named outputs"
+        raise StepError(
+            f"{call.function} returned {len(values)} values; expected the stack and {names}.",
+            hint="Declare named outputs with @step_function(outputs={...}).",
+        )
+    image = _stack(call, values[0], planes)
+    for (name, kind), value in zip(call.outputs, values[1:], strict=True):
+        checked = _labels(call, name, value, image) if kind == "labels" else value
+        result.outputs[name] = NamedOutput(kind, checked, keys)
+    return image
+
+
+def _stack(call: CallPlan, value: Any, planes: int) -> Image:
+    if value is None:
+        raise StepError(f"{call.function} returned nothing.", hint="A step function returns its image stack.")
+    image = to_numpy(value)
+    if image.ndim == 2:
+        image = image[np.newaxis]
+    expected = 1 if call.reduces else planes
+    if image.ndim != 3 or len(image) != expected:
+        raise StepError(
+            f"{call.function} returned an array of shape {image.shape} for {planes} planes; expected "
+            f"({expected}, Y, X).",
+            hint="A function that makes one plane of a stack says so: @step_function(reduces=True).",
+        )
+    if image.dtype == bool:
+        image = image.astype(np.uint8)
+    if image.dtype.kind not in "uif":
+        raise StepError(f"{call.function} returned pixels of type {image.dtype}.", hint="Return a numeric array.")
+    if image.dtype == np.float16 or image.dtype.itemsize > 8:
+        image = image.astype(np.float32 if image.dtype == np.float16 else np.float64)
+    return image.astype(image.dtype.newbyteorder("="), copy=False)
+
+
+def _labels(call: CallPlan, name: str, value: Any, image: Image) -> Image:
+    labels = to_numpy(value)
+    if labels.ndim == 2:
+        labels = labels[np.newaxis]
+    if labels.shape != image.shape or labels.dtype.kind not in "ui":
+        raise StepError(
+            f"{call.function} returned labels {name!r} of shape {labels.shape} and type {labels.dtype}; expected "
+            f"integers of shape {image.shape}."
+        )
+    return labels.astype(np.uint32, copy=False)
+
+
+def _moved(stack: Image, device: bool) -> Any:
+    """The stack on the device that a function is to work on."""
+    if not device:
+        return stack
+    import cupy
+
+    return cupy.asarray(stack)

@@ -1,0 +1,238 @@
+"""One stage over one unit: read, call, publish. Knows nothing of jobs, records or failures."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from hcs_steps.compile.plan import RAW, Layout, Plan, StagePlan, StepPlan
+from hcs_steps.compile.stages import last_producer
+from hcs_steps.compile.units import chain_of, channel_names
+from hcs_steps.errors import HcsError, StepError
+from hcs_steps.pipeline.registry import resolve
+from hcs_steps.pipeline.stacks import best_match, group_stacks, output_keys
+from hcs_steps.plate.inventory import Plane
+from hcs_steps.run.calls import CallResult, run_chain
+from hcs_steps.run.images import RawImages
+from hcs_steps.run.tables import plane_table, unit_table
+from hcs_steps.storage.protocol import Image, ImageStore, PlaneKey
+
+
+@dataclass(frozen=True)
+class ProcessingContext:
+    """Everything one unit needs in one plan; immutable through and through.
+
+    ``planes`` are the unit's raw planes by key, ``layout`` what it looks like at every step.
+    """
+
+    plan: Plan
+    unit: str
+    well: str
+    layout: Layout
+    planes: Mapping[PlaneKey, Plane]
+
+    @classmethod
+    def create(cls, plan: Plan, unit: str, planes: Mapping[PlaneKey, Plane]) -> ProcessingContext:
+        """The context of a unit; ``planes`` may hold more than the unit's own."""
+        found = plan.units[unit]
+        layout = plan.layouts[found.layout]
+        wanted = {key: planes[key] for key in layout.planes if key in planes}
+        return cls(plan, unit, found.well, layout, MappingProxyType(wanted))
+
+
+class StepFailure(StepError):
+    """An error with the step it happened in; the original is its ``__cause__``."""
+
+    def __init__(self, step: str, error: BaseException) -> None:
+        message = str(error) if isinstance(error, HcsError) else f"{type(error).__name__}: {error}"
+        super().__init__(f"Step {step}: {message}")
+        self.step = step
+        self.error = error
+
+
+@dataclass
+class UnitResult:
+    """What the steps of a stage left: images and labels to publish, calls with named outputs, tables, seconds."""
+
+    images: dict[int, dict[PlaneKey, Image]] = field(default_factory=dict)
+    calls: dict[int, list[CallResult]] = field(default_factory=dict)
+    tables: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    seconds: Counter[str] = field(default_factory=Counter)
+    stacks: int = 0
+
+
+class UnitRun:
+    """Runs the steps of one stage over one unit.
+
+    ``stores`` opens the store of a step by its index; ``earlier`` looks up named outputs of earlier stages:
+    (step index, output name) -> (groups, values), or None.
+    """
+
+    def __init__(
+        self,
+        context: ProcessingContext,
+        stage: StagePlan,
+        stores: Callable[[int], ImageStore],
+        earlier: Callable[[int, str], tuple[list[Mapping[str, int]], list[Any]] | None],
+        on_gpu: bool = False,
+    ) -> None:
+        self.context = context
+        self.stage = stage
+        self.stores = stores
+        self.earlier = earlier
+        self.on_gpu = on_gpu
+        plan = context.plan
+        self.raw = RawImages(Path(plan.plate.path), context.planes, context.layout)
+        self.base_channels = {int(number): name for number, name in plan.plate.channels.items()}
+        self.result = UnitResult()
+
+    def run(self) -> UnitResult:
+        """All steps that are for the unit, in order. Raises `StepFailure`."""
+        for index in self.stage.steps:
+            source = self.context.layout.sources[index]
+            if source is None:
+                continue
+            step = self.context.plan.steps[index]
+            try:
+                self._step(index, step, source)
+            except Exception as error:
+                raise StepFailure(step.name, error) from error
+            self._forget(index)
+        return self.result
+
+    def _step(self, index: int, step: StepPlan, source: int) -> None:
+        layout, well = self.context.layout, self.context.well
+        plan = self.context.plan
+        channels = channel_names(plan.steps, layout.sources, source, self.base_channels)
+        functions = {call.function: resolve(call.function, plan.search_path) for call in step.calls}
+        keys = layout.planes if source == RAW else layout.keys[source]
+        images: dict[PlaneKey, Image] = {}
+        results: list[CallResult] = []
+        for group, stack_keys in group_stacks(keys, step.variable_components):
+            branch = chain_of(step, group, well, channels)
+            if branch is None and step.unlisted != "pass":
+                continue
+            started = time.perf_counter()
+            stack = self._stack(source, stack_keys)
+            read = time.perf_counter()
+            self.result.seconds["read"] += read - started
+            if branch is None:
+                images.update(zip(stack_keys, stack, strict=True))
+                continue
+            chain = step.branches[branch]
+            call = CallResult(group)
+            given = self._given(index, step, group, stack_keys, channels)
+            left = run_chain(chain, functions, stack, stack_keys, given, call, self.on_gpu)
+            images.update(zip(output_keys(stack_keys, reduces=any(c.reduces for c in chain)), left, strict=True))
+            results.append(call)
+            self.result.stacks += 1
+            self.result.seconds[step.name] += time.perf_counter() - read
+        if step.own_images:
+            self.result.images[index] = images
+        self.result.calls[index] = results
+        names = channel_names(plan.steps, layout.sources, index, self.base_channels)
+        self.result.tables[index] = unit_table(plan.plate.id, well, results, names)
+
+    def _stack(self, source: int, keys: tuple[PlaneKey, ...]) -> Image:
+        planes = [self._plane(source, key) for key in keys]
+        shapes = {(plane.shape, plane.dtype.str) for plane in planes}
+        if len(shapes) > 1:
+            odd = Counter((plane.shape, plane.dtype.str) for plane in planes)
+            usual = odd.most_common(1)[0][0]
+            key, plane = next((k, p) for k, p in zip(keys, planes, strict=True) if (p.shape, p.dtype.str) != usual)
+            file = f" (file {self.raw.planes[key].path})" if source == RAW and key in self.raw.planes else ""
+            raise StepError(
+                f"The planes of a stack differ: {key} is {plane.shape} {plane.dtype}{file}, others are "
+                f"{usual[0]} {np.dtype(usual[1])}.",
+                hint="Leave the odd plane out with 'select', or stack other components.",
+            )
+        return np.stack(planes)
+
+    def _plane(self, source: int, key: PlaneKey) -> Image:
+        if source == RAW:
+            return self.raw.read(self.context.well, key)
+        if source in self.result.images:
+            return self.result.images[source][key]
+        return self.stores(source).read(self.context.well, key)
+
+    def _given(
+        self,
+        index: int,
+        step: StepPlan,
+        group: Mapping[str, int],
+        keys: tuple[PlaneKey, ...],
+        channels: Mapping[int, str],
+    ) -> dict[str, Any]:
+        """Values of the parameters that a call has filled by name."""
+        names = {name for call in step.calls for name in call.injected}
+        given: dict[str, Any] = {}
+        for name in names:
+            if name == "planes":
+                given[name] = plane_table(self.context.well, keys, self.context.planes, channels)
+            elif name == "grid_dimensions":
+                given[name] = self.context.plan.plate.grid_dimensions
+            else:
+                found, value = self._earlier_output(index, name, group, keys)
+                if found:
+                    given[name] = value
+        return given
+
+    def _earlier_output(
+        self, index: int, name: str, group: Mapping[str, int], keys: tuple[PlaneKey, ...]
+    ) -> tuple[bool, Any]:
+        plan = self.context.plan
+        producer = last_producer(plan.steps[:index], name)
+        if producer is None:
+            return False, None
+        kind = next(k for call in plan.steps[producer].calls for n, k in call.outputs if n == name)
+        if kind == "labels":
+            return self._earlier_labels(producer, name, keys)
+        if producer in self.result.calls:
+            if kind == "table":
+                return True, self.result.tables[producer].get(name, {})
+            calls = [call for call in self.result.calls[producer] if name in call.outputs]
+            groups, values = [call.group for call in calls], [call.outputs[name].value for call in calls]
+        else:
+            looked_up = self.earlier(producer, name)
+            if looked_up is None:
+                return False, None
+            groups, values = looked_up
+        match = best_match(groups, group)
+        return (False, None) if match is None else (True, values[match])
+
+    def _earlier_labels(self, producer: int, name: str, keys: tuple[PlaneKey, ...]) -> tuple[bool, Any]:
+        """Labels for the planes of a stack: of the same plane, else of another channel of it."""
+        if producer in self.result.calls:
+            outputs = [call.outputs[name] for call in self.result.calls[producer] if name in call.outputs]
+            known = {key: labels for o in outputs for key, labels in zip(o.keys, o.value, strict=True)}
+            chosen = [known.get(_nearest(key, known)) for key in keys]
+        else:
+            store, well = self.stores(producer), self.context.well
+            there = tuple(store.keys(well, name))
+            chosen = [store.read(well, found, name) if (found := _nearest(k, there)) else None for k in keys]
+        if any(labels is None for labels in chosen):
+            raise StepError(f"There are no labels {name!r} for some planes of the stack.", hint="Segment them first.")
+        return True, np.stack(chosen)
+
+    def _forget(self, index: int) -> None:
+        """Drop images that no later step of the stage reads and that are not to be published."""
+        plan, layout = self.context.plan, self.context.layout
+        needed = {layout.sources[later] for later in self.stage.steps if later > index}
+        for held in list(self.result.images):
+            if held not in needed and not plan.steps[held].written:
+                del self.result.images[held]
+
+
+def _nearest(key: PlaneKey, known: Any) -> PlaneKey:
+    """``key``, or the first known plane that differs from it in the channel only; ``key`` itself if none does."""
+    if key in known:
+        return key
+    same = sorted(k for k in known if (k.site, k.z_index, k.timepoint) == (key.site, key.z_index, key.timepoint))
+    return same[0] if same else key

@@ -1,0 +1,61 @@
+"""Where results go: image stores (memory, TIFF, OME-Zarr), tables, and the atomic publication of any file.
+
+Importing this package imports NumPy only; Zarr, tifffile and pyarrow are imported by the first call that
+needs them.
+"""
+
+from hcs_steps.storage.atomic import (
+    checksum_file,
+    checksum_tree,
+    measure,
+    publish_dir,
+    publish_file,
+    remove_path,
+    sweep_leftovers,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from hcs_steps.storage.memory import MemoryStore
+from hcs_steps.storage.ome_zarr import OmeZarrStore
+from hcs_steps.storage.protocol import Image, ImageMeta, ImageStore, PlaneKey, Published, StoreSpec
+from hcs_steps.storage.registry import StorageRegistry, StoreFactory
+from hcs_steps.storage.tables import (
+    as_columns,
+    concat_tables,
+    read_array,
+    read_table,
+    write_array,
+    write_table,
+)
+from hcs_steps.storage.tiff import TiffStore
+
+__all__ = [
+    "Image",
+    "ImageMeta",
+    "ImageStore",
+    "MemoryStore",
+    "OmeZarrStore",
+    "PlaneKey",
+    "Published",
+    "StorageRegistry",
+    "StoreFactory",
+    "StoreSpec",
+    "TiffStore",
+    "as_columns",
+    "checksum_file",
+    "checksum_tree",
+    "concat_tables",
+    "measure",
+    "publish_dir",
+    "publish_file",
+    "read_array",
+    "read_table",
+    "remove_path",
+    "sweep_leftovers",
+    "write_array",
+    "write_bytes",
+    "write_json",
+    "write_table",
+    "write_text",
+]

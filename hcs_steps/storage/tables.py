@@ -1,0 +1,252 @@
+"""Tables as Parquet (and CSV) and arrays as .npy, written atomically, the same bytes for the same content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hcs_steps.errors import StorageError
+from hcs_steps.storage.atomic import publish_file, storage_errors
+
+ROW_GROUP = 65_536
+"""Rows per Parquet row group, and the most rows that `concat_tables` holds at once."""
+
+
+def as_columns(obj: Any) -> dict[str, NDArray[Any]]:
+    """Columns of equal length from a mapping of columns, a DataFrame or a list of row mappings.
+
+    A DataFrame's index is dropped. Rows may lack keys: the gap is NaN in a column of numbers, else None.
+    Raises `StorageError` for columns that are ragged or not one-dimensional.
+    """
+    if isinstance(obj, Mapping):
+        columns = {str(name): _column(values) for name, values in obj.items()}
+    elif hasattr(obj, "columns") and hasattr(obj, "iloc"):
+        columns = {str(name): np.asarray(obj[name].to_numpy()) for name in obj.columns}
+    elif isinstance(obj, Sequence) and all(isinstance(row, Mapping) for row in obj):
+        names = dict.fromkeys(str(name) for row in obj for name in row)
+        rows = [{str(name): value for name, value in row.items()} for row in obj]
+        columns = {name: _column([row.get(name) for row in rows]) for name in names}
+    else:
+        raise StorageError(
+            f"A {type(obj).__name__} is not a table.",
+            hint="Return a mapping of columns, a DataFrame or a list of mappings, one per row.",
+        )
+    for name, column in columns.items():
+        if column.ndim != 1:
+            raise StorageError(
+                f"Column {name!r} has shape {column.shape}.",
+                hint="A column has one value per row: make it 1-D.",
+            )
+    if len({len(column) for column in columns.values()}) > 1:
+        lengths = ", ".join(f"{name!r} has {len(column)}" for name, column in columns.items())
+        raise StorageError(
+            f"The columns of a table differ in length: {lengths} rows.",
+            hint="Give each column one value per row.",
+        )
+    return columns
+
+
+def _column(values: Any) -> NDArray[Any]:
+    if isinstance(values, np.ndarray):
+        return values
+    values = list(values) if isinstance(values, Iterable) and not isinstance(values, str | bytes) else values
+    if isinstance(values, list):
+        present = [value for value in values if value is not None]
+        numeric = all(
+            isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in present
+        )
+        if present and numeric and len(present) < len(values):
+            return np.array([np.nan if value is None else value for value in values], np.float64)
+        if not numeric and not all(isinstance(value, bool | np.bool_) for value in values):
+            # NumPy would turn a mix of numbers and words into words; kept as objects, writing it tells.
+            column = np.empty(len(values), object)
+            column[:] = values
+            return column
+        if not present:
+            return np.array(values, object if values else np.float64)
+    return np.asarray(values)
+
+
+def write_table(path: Path, columns: Any) -> None:
+    """Write a table (anything `as_columns` takes) as Parquet. For the path's owner only."""
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    table = _to_arrow(path, as_columns(columns))
+    with publish_file(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP)
+
+
+def _to_arrow(path: Path, columns: Mapping[str, NDArray[Any]]) -> Any:
+    import pyarrow as pa
+
+    arrays = {}
+    for name, column in columns.items():
+        try:
+            arrays[name] = pa.array(np.ascontiguousarray(column) if column.dtype.kind != "O" else column)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise StorageError(
+                f"Cannot write column {name!r} (dtype {column.dtype}) to {path}: {error}.",
+                hint="Give all values of a column one type: numbers, booleans, strings or dates.",
+            ) from error
+    return pa.table(arrays)
+
+
+def read_table(path: Path) -> dict[str, NDArray[Any]]:
+    """Columns of a Parquet file. Strings come as objects; a missing value is NaN in numbers, else None."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    with storage_errors("read", path):
+        try:
+            # Opened as one file: a folder name such as "Plate=1" is not a column.
+            table = pq.ParquetFile(path).read()
+        except pa.ArrowInvalid as error:
+            raise _damaged(path, error) from error
+    return {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+def concat_tables(paths: Iterable[Path], out_parquet: Path, out_csv: Path | None = None) -> int:
+    """Join Parquet files row-wise in the order given; returns the number of rows.
+
+    Memory does not grow with the number of files or rows. The columns are those of all files in order of
+    first appearance; where a file lacks one its rows are null. Integers and floats in one column become
+    float64; other conflicts of types are a `StorageError` that names the file and the column.
+    """
+    import pyarrow.parquet as pq
+
+    sources = [Path(path) for path in paths]
+    schema = _common_schema(sources)
+    rows = 0
+    with ExitStack() as outputs:
+        temporary = outputs.enter_context(publish_file(Path(out_parquet)))
+        parquet = outputs.enter_context(pq.ParquetWriter(temporary, schema, compression="zstd"))
+        csv = None
+        if out_csv is not None:
+            import pyarrow.csv
+
+            temporary = outputs.enter_context(publish_file(Path(out_csv)))
+            csv = outputs.enter_context(pyarrow.csv.CSVWriter(temporary, schema))
+        for table in _regrouped(_batches(sources, schema)):
+            parquet.write_table(table, row_group_size=ROW_GROUP)
+            if csv is not None:
+                csv.write_table(table)
+            rows += table.num_rows
+    return rows
+
+
+def _common_schema(paths: Sequence[Path]) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types: dict[str, Any] = {}
+    for path in paths:
+        with storage_errors("read", path):
+            try:
+                schema = pq.read_schema(path)
+            except pa.ArrowInvalid as error:
+                raise _damaged(path, error) from error
+        for column in schema:
+            merged = _merge(types.get(column.name, column.type), column.type)
+            if merged is None:
+                raise StorageError(
+                    f"Cannot join {path}: its column {column.name!r} is {column.type}, "
+                    f"but {types[column.name]} in the files before it.",
+                    hint="Return one type for a column from all units.",
+                )
+            types[column.name] = merged
+    return pa.schema(list(types.items()))
+
+
+def _merge(one: Any, other: Any) -> Any:
+    """The type that holds both, None if there is none."""
+    import pyarrow as pa
+
+    kinds = pa.types
+    if one == other or kinds.is_null(other):
+        return one
+    if kinds.is_null(one):
+        return other
+    floating = [kinds.is_floating(kind) for kind in (one, other)]
+    if any(floating) and all(kinds.is_integer(kind) or kinds.is_floating(kind) for kind in (one, other)):
+        # float32 holds only integers of up to 24 bits, so a mix with integers is float64.
+        return max(one, other, key=lambda kind: kind.bit_width) if all(floating) else pa.float64()
+    schemas = [pa.schema([("column", kind)]) for kind in (one, other)]
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return None
+
+
+def _batches(paths: Sequence[Path], schema: Any) -> Iterator[Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in paths:
+        with storage_errors("read", path), pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=ROW_GROUP):
+                try:
+                    yield _fitted(pa.Table.from_batches([batch]), schema)
+                except pa.ArrowInvalid as error:
+                    hint = "Return one type for a column from all units."
+                    raise StorageError(f"Cannot join {path}: {error}.", hint=hint) from error
+
+
+def _fitted(table: Any, schema: Any) -> Any:
+    import pyarrow as pa
+
+    columns = []
+    for column in schema:
+        if column.name in table.column_names:
+            # Large integers lose digits as floats, which is not worth failing for; wrapping would be.
+            safe = not pa.types.is_floating(column.type)
+            columns.append(table.column(column.name).cast(column.type, safe=safe))
+        else:
+            columns.append(pa.nulls(table.num_rows, column.type))
+    return pa.table(columns, schema=schema)
+
+
+def _regrouped(tables: Iterable[Any]) -> Iterator[Any]:
+    """Many small tables as few of about a row group: a unit's table may have no more than one row."""
+    import pyarrow as pa
+
+    held: list[Any] = []
+    for table in tables:
+        held.append(table)
+        if sum(part.num_rows for part in held) >= ROW_GROUP:
+            yield pa.concat_tables(held).combine_chunks()
+            held = []
+    if held:
+        yield pa.concat_tables(held).combine_chunks()
+
+
+def _damaged(path: Path, error: Exception) -> StorageError:
+    return StorageError(f"{path} is not a Parquet file: {error}.", hint="Delete it and run its step again.")
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a numeric array as ``.npy``, replacing an older file. For the path's owner only."""
+    array = np.asarray(array)
+    if array.dtype.hasobject:
+        raise StorageError(
+            f"Cannot write {path}: the array holds Python objects.", hint="Return numbers or booleans."
+        )
+    with publish_file(Path(path)) as temporary, temporary.open("xb") as file:
+        np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """An array as `write_array` wrote it; never unpickles."""
+    with storage_errors("read", Path(path)):
+        try:
+            array: NDArray[Any] = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            hint = "Delete it and run its step again."
+            raise StorageError(f"{path} is not an array file: {error}.", hint=hint) from error
+    return array
