@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
-from statistics import median
 
 from hcs_steps.errors import ConfigError, PlateError, nearest
 from hcs_steps.plate.headers import HeaderSurvey, PlaneKey, layout, survey_headers
@@ -241,7 +240,7 @@ def _metadata(listing: FileListing, findings: Findings, survey: HeaderSurvey) ->
     if findings.site_cells:
         metadata["site_cells"] = json.dumps({str(site): cell for site, cell in findings.site_cells.items()})
     metadata["headers_opened"] = str(len(survey.headers) + len(survey.problems))
-    others = len(listing.files) - len(listing.images)
+    others = sum(not entry.is_image for entry in listing.files)
     if others:
         metadata["sidecar_files"] = str(others)
     return metadata
@@ -249,6 +248,8 @@ def _metadata(listing: FileListing, findings: Findings, survey: HeaderSurvey) ->
 
 def _spacing(survey: HeaderSurvey) -> dict[str, str]:
     """Median step in z and interval in time, where all z planes and all timepoints were opened."""
+    from statistics import median
+
     stacks: defaultdict[tuple[str, int, int, int], list[float]] = defaultdict(list)
     series: defaultdict[tuple[str, int, int, int], list[datetime]] = defaultdict(list)
     for key in sorted(survey.headers):

@@ -31,8 +31,8 @@ def detect(listing: FileListing) -> tuple[tuple[Reader, Evidence], ...]:
         raise PlateError(
             f"The format of {listing.root} is unknown: {len(listing.images)} TIFF files among "
             f"{len(listing.files)} files, for example {examples}.",
-            hint=f"Set `format:` ({', '.join(reader.name for reader in READERS)}), or describe the file names "
-            "with `pattern:`, a regular expression with groups such as (?P<well>...) and (?P<channel>...).",
+            hint=f"Set `format:` ({', '.join(reader.name for reader in READERS)}), or describe file names "
+            "with `pattern:`, a regex with groups such as (?P<well>...) and (?P<channel>...).",
         )
     if len(fitting) > 1 and fitting[0][1].score == fitting[1][1].score:
         (first, first_evidence), (second, second_evidence) = fitting[:2]

@@ -9,11 +9,11 @@ binning half-way.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from time import perf_counter
 from typing import NamedTuple, TypeVar
 
 from hcs_steps.errors import PlateError
@@ -25,7 +25,9 @@ from hcs_steps.plate.metaseries import Header
 Group = TypeVar("Group", bound=Hashable)
 
 TRIES = 3
-WORKERS = 4
+WORKERS = 8
+PROBES = 8
+SLOW_S = 0.005
 
 
 class PlaneKey(NamedTuple):
@@ -87,14 +89,11 @@ def survey_headers(root: Path, found: Mapping[PlaneKey, FileEntry]) -> HeaderSur
 
     def open_all(wanted: Iterable[PlaneKey]) -> None:
         pending = [key for key in dict.fromkeys(wanted) if key not in headers and key not in failed]
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for key, result in zip(
-                pending, pool.map(lambda key: _open(root, found[key]), pending), strict=True
-            ):
-                if isinstance(result, Header):
-                    headers[key] = result
-                else:
-                    failed[key] = result
+        for key, result in zip(pending, _open_files(root, [found[key] for key in pending]), strict=True):
+            if isinstance(result, Header):
+                headers[key] = result
+            else:
+                failed[key] = result
 
     for attempt in range(TRIES):
         known_sites = {(key.well, key.site) for key in headers}
@@ -117,6 +116,23 @@ def survey_headers(root: Path, found: Mapping[PlaneKey, FileEntry]) -> HeaderSur
         open_all(_first_per_channel([key for site in sorted(odd_sites) for key in by_site[site]]))
     problems = tuple(Problem("unreadable", found[key].path, failed[key]) for key in sorted(failed))
     return HeaderSurvey(headers, problems)
+
+
+def _open_files(root: Path, entries: Sequence[FileEntry]) -> Iterator[Header | str]:
+    """Open files in order, several at once if the first few show that the disk answers slowly.
+
+    Parsing holds Python's lock, so on a fast disk threads would only get in each other's way.
+    """
+    begin = perf_counter()
+    yield from (_open(root, entry) for entry in entries[:PROBES])
+    rest = entries[PROBES:]
+    if perf_counter() - begin < SLOW_S * PROBES:
+        yield from (_open(root, entry) for entry in rest)
+    else:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            yield from pool.map(lambda entry: _open(root, entry), rest)
 
 
 def _open(root: Path, entry: FileEntry) -> Header | str:

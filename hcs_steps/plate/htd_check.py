@@ -50,9 +50,8 @@ def promised_but_absent(htd: Htd, planes: Collection[PlaneKey]) -> tuple[Problem
 
 def _timepoints(htd: Htd, seen: set[int]) -> Iterable[str]:
     if htd.timepoints and seen != set(range(1, htd.timepoints + 1)):
-        yield (
-            f"The HTD says {htd.timepoints} timepoints, the files have {len(seen)} ({_numbers(sorted(seen))})."
-        )
+        found = _numbers(sorted(seen))
+        yield f"The HTD says {htd.timepoints} timepoints, the files have {len(seen)} ({found})."
 
 
 def _waves(htd: Htd, seen: set[int]) -> Iterable[str]:

@@ -7,6 +7,7 @@ are listed like any other, with the size and time of the file they point to.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def _walk(folder: str, prefix: str, skipped: list[tuple[str, str]]) -> Iterator[
                 skipped.append((shown, "The name is not valid Unicode."))
             elif entry.is_dir(follow_symlinks=False):
                 below.append((entry.path, path + "/"))
-            elif entry.is_dir():
+            elif entry.is_symlink() and os.path.isdir(entry.path):
                 skipped.append((path, "A link to a folder; linked folders are not followed."))
             else:
                 yield _stat(entry, path)
@@ -123,7 +124,9 @@ def _walk(folder: str, prefix: str, skipped: list[tuple[str, str]]) -> Iterator[
 def _stat(entry: os.DirEntry[str], path: str) -> FileEntry:
     try:
         status = entry.stat()
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise
         # A dangling link, or a file that vanished since: kept, so that its plane fails visibly.
         return FileEntry(path, 0, 0)
     return FileEntry(path, status.st_size, status.st_mtime_ns)

@@ -28,6 +28,7 @@ def open_plate(
     channels: Mapping[int, str] | None = None,
     pixel_size_um: float | None = None,
     cache: Path | None = None,
+    keep: bool = True,
 ) -> Inventory:
     """Read a plate folder into an `Inventory`.
 
@@ -45,6 +46,8 @@ def open_plate(
         Folder (in the work folder, not in the plate) that keeps ``inventory.parquet``. While the listing
         (paths, sizes, times), these options and the reader's version are unchanged, the plate is listed but
         no file opened.
+    keep
+        Write the inventory to ``cache`` when it was read anew; False leaves that to the caller (dry runs).
 
     Raises `PlateError` for a plate that cannot be read, `ConfigError` for options that do not fit it, and
     `StorageError` if the cache cannot be written.
@@ -64,7 +67,7 @@ def open_plate(
             return replace(kept, plate_path=str(listing.root), name=listing.root.name)
     reader, evidence = choose_reader(listing, format, spec)
     inventory = replace(reader.read(listing, options, evidence), digest=digest)
-    if cache is not None:
+    if cache is not None and keep:
         write_inventory(inventory, cache / CACHE_NAME)
     return inventory
 

@@ -99,12 +99,10 @@ def _by_kind(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
 def _plate_map(rows: int, columns: int, per_well: Mapping[str, int]) -> list[str]:
     """One mark per well: ``#`` as many planes as the fullest well has, ``+`` and ``-`` fewer, ``.`` none."""
     most = max(per_well.values(), default=1)
-    lines = [
-        "   "
-        + " ".join(
-            f"{column % 100:>1}" if columns <= 9 else str(column % 10) for column in range(1, columns + 1)
-        )
-    ]
+    numbers = range(1, columns + 1)
+    tens = "   " + " ".join(str(number // 10) if number % 10 == 0 else " " for number in numbers)
+    lines = [tens.rstrip()] if columns > 9 else []
+    lines.append("   " + " ".join(str(number % 10) for number in numbers))
     for row in range(rows):
         cells = (per_well.get(well_name(row, column), 0) / most for column in range(columns))
         shades = (

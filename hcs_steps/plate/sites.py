@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
 
 TOLERANCE = 0.2
 MAX_EMPTY = 2.0
@@ -35,10 +34,11 @@ def grid_of_positions(positions: Sequence[tuple[float, float]]) -> tuple[int, in
         return None
     if len(positions) == 1:
         return 1, 1
-    pitch = median(
+    nearest = sorted(
         min(math.dist(here, there) for j, there in enumerate(positions) if j != i)
         for i, here in enumerate(positions)
     )
+    pitch = nearest[len(nearest) // 2]
     if pitch <= 0:
         return None
     columns = _clusters((x for x, _ in positions), TOLERANCE * pitch)

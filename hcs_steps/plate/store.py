@@ -12,7 +12,7 @@ import math
 import os
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hcs_steps.errors import StorageError
 from hcs_steps.plate.inventory import NAN, Inventory, Plane, Problem
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROWS_PER_GROUP = 4096
 _KEY = b"hcs_steps.inventory"
 _LAYOUT = 1
-_TYPES = {"str": "string", "int": "int64", "float": "float64"}
+_TYPES = {str: "string", int: "int64", float: "float64"}
 
 
 def write_inventory(inventory: Inventory, path: Path) -> None:
@@ -38,7 +38,8 @@ def write_inventory(inventory: Inventory, path: Path) -> None:
     import pyarrow.parquet
 
     columns = list(zip(*inventory.planes, strict=True)) or [()] * len(Plane._fields)
-    types = [getattr(pyarrow, _TYPES[Plane.__annotations__[name]])() for name in Plane._fields]
+    hints = get_type_hints(Plane)
+    types = [getattr(pyarrow, _TYPES[hints[name]])() for name in Plane._fields]
     schema = pyarrow.schema(list(zip(Plane._fields, types, strict=True)), metadata={_KEY: _header(inventory)})
     arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, types, strict=True)]
     table = pyarrow.Table.from_arrays(arrays, schema=schema)
@@ -98,7 +99,7 @@ def _header(inventory: Inventory) -> bytes:
     values["metadata"] = dict(inventory.metadata)
     if math.isnan(inventory.pixel_size_um):
         values["pixel_size_um"] = None
-    return json.dumps({"layout": _LAYOUT, **values}, allow_nan=False, sort_keys=True).encode()
+    return json.dumps({"layout": _LAYOUT, **values}, allow_nan=False).encode()
 
 
 def _read_header(file: pyarrow.parquet.ParquetFile, path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Synthetic ImageXpress plates with known truth, for tests, examples and benchmarks.
 
-Every well is one simulated scene; its sites are overlapping fields of view cut out of it, so stitching, counting
-and missing-plane handling can all be checked against what was put in.
+Every well is one simulated scene; its sites are overlapping fields of view cut out of it, so stitching,
+counting and missing-plane handling can all be checked against what was put in.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def make_plate(
         The plate folder, made if needed; images go to ``TimePoint_<t>/[ZStep_<z>/]<folder>_A01_s1_w1.TIF`` as
         16-bit TIFF with MetaSeries XML, the plan to ``<folder>.HTD``.
     wells, sites, overlap, shape
-        Well names; (rows, columns) of the sites, numbered row by row; share of a field that neighbours have in
-        common; (height, width) of a field in pixels.
+        Well names; (rows, columns) of the sites, numbered row by row; share of a field that neighbours have
+        in common; (height, width) of a field in pixels.
     channels
         Channel names; the first shows nuclei, the others the cells' bodies.
     z, timepoints
@@ -76,11 +76,11 @@ def make_plate(
     Returns
     -------
     dict
-        JSON-ready: ``plate``, ``shape``, ``pixel_size_um``, ``channels``, ``site_grid``, ``overlap``, ``broken``
-        (the cut file's path or None), and per well under ``wells``: ``cells`` (in the whole scene), ``nuclei``
-        (their centres [y, x] in scene pixels per timepoint), and per site ``count`` (nuclei whose centre lies in
-        the field, per timepoint), ``position_um`` [x, y] as written in the files, and ``offset_px`` [y, x], the
-        true corner of the field in the scene.
+        JSON-ready: ``plate``, ``shape``, ``pixel_size_um``, ``channels``, ``site_grid``, ``overlap``,
+        ``broken`` (the cut file's path or None), and per well under ``wells``: ``cells`` (in the whole
+        scene), ``nuclei`` (their centres [y, x] in scene pixels per timepoint), and per site ``count``
+        (nuclei whose centre lies in the field, per timepoint), ``position_um`` [x, y] as written in the
+        files, and ``offset_px`` [y, x], the true corner of the field in the scene.
     """
     import numpy as np
 
@@ -132,7 +132,7 @@ def make_plate(
 
 
 def _corners(sites: tuple[int, int], overlap: float, shape: tuple[int, int]) -> list[Corner]:
-    """Upper left corner (y, x) of each field in the scene, row by row, with a margin around them for jitter."""
+    """Upper left corner (y, x) of each field in the scene, row by row, inside a margin for jitter."""
     step_y, step_x = (max(1, round(size * (1 - overlap))) for size in shape)
     return [
         (MARGIN_PX + row * step_y, MARGIN_PX + column * step_x)

@@ -1,7 +1,7 @@
 """The simulated scene of one well: cells, their two kinds of images, and a camera.
 
-Intensities are photons per pixel up to the camera, grey values after it. A nucleus is an ellipse with a soft edge;
-a cell's body is a wider, weaker one around it.
+Intensities are photons per pixel up to the camera, grey values after it. A nucleus is an ellipse with a soft
+edge; a cell's body is a wider, weaker one around it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ DRIFT_PX = 1.5
 class Scene:
     """Cells in a field of ``shape`` pixels.
 
-    ``centres`` is (timepoint, cell, 2) with y, x; ``axes`` (cell, 2) holds the half axes of the nuclei in pixels,
-    ``angles`` their rotation in radians, ``brightness`` (cell, 2) photons of nucleus and body.
+    ``centres`` is (timepoint, cell, 2) with y, x; ``axes`` (cell, 2) holds the half axes of the nuclei in
+    pixels, ``angles`` their rotation in radians, ``brightness`` (cell, 2) photons of nucleus and body.
     """
 
     shape: tuple[int, int]
@@ -44,7 +44,7 @@ def make_scene(
     timepoints: int,
     rng: np.random.Generator,
 ) -> Scene:
-    """Place ``cells`` nuclei (None: a moderately dense culture) that do not touch unless there are very many."""
+    """Place ``cells`` nuclei (None: a moderately dense culture), apart unless there are very many."""
     import numpy as np
 
     radius = min(LARGEST_RADIUS, min(tile_shape) / 8)
@@ -64,7 +64,7 @@ def make_scene(
 
 
 def render_channel(scene: Scene, timepoint: int, *, nuclei: bool, defocus: float) -> NDArray[np.float32]:
-    """Photons per pixel of the whole scene: nuclei, or cell bodies; ``defocus`` counts z steps from the focus."""
+    """Photons per pixel of the scene: nuclei, or cell bodies; ``defocus`` counts z steps from focus."""
     import numpy as np
     from scipy.ndimage import gaussian_filter
 
@@ -74,7 +74,7 @@ def render_channel(scene: Scene, timepoint: int, *, nuclei: bool, defocus: float
     for centre, axes, angle, photons in zip(
         scene.centres[timepoint], scene.axes, scene.angles, brightness, strict=True
     ):
-        _stamp(picture, centre, scale * axes, angle, photons, edge=0.25 if nuclei else 0.8)
+        _stamp(picture, centre, scale * axes, angle, photons, edge=0.25 if nuclei else 0.5)
     return np.asarray(gaussian_filter(picture, 1.0 + 1.5 * defocus), dtype=np.float32)
 
 
@@ -93,7 +93,7 @@ def expose(field: NDArray[np.float32], vignetting: float, rng: np.random.Generat
 def _scatter(
     shape: tuple[int, int], count: int, distance: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """``count`` random points (y, x) at least ``distance`` apart; the distance shrinks where they do not fit."""
+    """``count`` random points (y, x) at least ``distance`` apart; it shrinks where they do not fit."""
     import numpy as np
 
     points = np.empty((count, 2))

@@ -46,6 +46,11 @@ class ProcessingContext:
         wanted = {key: planes[key] for key in layout.planes if key in planes}
         return cls(plan, unit, found.well, layout, MappingProxyType(wanted))
 
+    def channels(self, step: int) -> Mapping[int, str]:
+        """Channel names in the images that a step (`RAW`: the plate) leaves of the unit."""
+        base = {int(number): name for number, name in self.plan.plate.channels.items()}
+        return channel_names(self.plan.steps, self.layout.sources, step, base)
+
 
 class StepFailure(StepError):
     """An error with the step it happened in; the original is its ``__cause__``."""
@@ -90,7 +95,6 @@ class UnitRun:
         self.on_gpu = on_gpu
         plan = context.plan
         self.raw = RawImages(Path(plan.plate.path), context.planes, context.layout)
-        self.base_channels = {int(number): name for number, name in plan.plate.channels.items()}
         self.result = UnitResult()
 
     def run(self) -> UnitResult:
@@ -110,7 +114,7 @@ class UnitRun:
     def _step(self, index: int, step: StepPlan, source: int) -> None:
         layout, well = self.context.layout, self.context.well
         plan = self.context.plan
-        channels = channel_names(plan.steps, layout.sources, source, self.base_channels)
+        channels = self.context.channels(source)
         functions = {call.function: resolve(call.function, plan.search_path) for call in step.calls}
         keys = layout.planes if source == RAW else layout.keys[source]
         images: dict[PlaneKey, Image] = {}
@@ -137,8 +141,7 @@ class UnitRun:
         if step.own_images:
             self.result.images[index] = images
         self.result.calls[index] = results
-        names = channel_names(plan.steps, layout.sources, index, self.base_channels)
-        self.result.tables[index] = unit_table(plan.plate.id, well, results, names)
+        self.result.tables[index] = unit_table(plan.plate.id, well, results, self.context.channels(index))
 
     def _stack(self, source: int, keys: tuple[PlaneKey, ...]) -> Image:
         planes = [self._plane(source, key) for key in keys]

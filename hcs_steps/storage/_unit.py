@@ -9,7 +9,7 @@ from typing import Generic, NoReturn, TypeVar
 
 import numpy as np
 
-from hcs_steps.errors import StorageError
+from hcs_steps.errors import ConfigError, StorageError, nearest
 from hcs_steps.storage._names import well_position
 from hcs_steps.storage.protocol import Image, PlaneKey, StoreSpec
 
@@ -24,6 +24,21 @@ class SiteImages:
     shape: tuple[int, int]
     images: dict[PlaneKey, Image] = field(default_factory=dict)
     labels: dict[str, dict[PlaneKey, Image]] = field(default_factory=dict)
+
+    def planes(self, labels: str | None) -> dict[PlaneKey, Image]:
+        """The images, or the labels of that name; empty if there are none."""
+        return self.images if labels is None else self.labels.get(labels, {})
+
+
+COMPRESSORS = ("gzip", "lz4", "none", "zstd")
+
+
+def check_compressor(spec: StoreSpec) -> None:
+    """Refuse a compressor that no store knows, before a job meets it."""
+    if spec.compressor not in COMPRESSORS:
+        raise ConfigError(
+            f"Unknown compressor {spec.compressor!r}.", hint=nearest(spec.compressor, COMPRESSORS)
+        )
 
 
 def split_sites(
@@ -107,12 +122,13 @@ def _refuse(spec: StoreSpec, what: str, problem: str, hint: str) -> NoReturn:
 
 
 def missing_plane(
-    spec: StoreSpec, well: str, key: PlaneKey, published: Iterable[PlaneKey], what: str = ""
+    spec: StoreSpec, well: str, key: PlaneKey, published: Iterable[PlaneKey], labels: str | None
 ) -> StorageError:
     """The error for a plane that was never published: which, where, and what there is instead."""
     site, channel, z_index, timepoint = key
-    keys = list(published)
-    found = f"{len(keys)} other planes of this well are there" if keys else "nothing of this well is there"
+    count = len(list(published))
+    what = "" if labels is None else f"labels {labels!r} of "
+    found = f"{count} other planes of this well are there" if count else "nothing of this well is there"
     return StorageError(
         f"Cannot read {what}well {well}, site {site}, channel {channel}, z_index {z_index}, "
         f"timepoint {timepoint} from {spec.path}: it was not published ({found}).",

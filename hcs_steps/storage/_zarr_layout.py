@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from hcs_steps.errors import ConfigError, nearest
@@ -41,14 +40,18 @@ def _well(shape: Shape, itemsize: int) -> Shape:
 _STRATEGIES = {"adaptive": _adaptive, "plane": _plane, "well": _well}
 
 
+def check_strategy(strategy: str) -> None:
+    """Refuse a chunk strategy that is none, before a job meets it."""
+    if strategy not in _STRATEGIES:
+        raise ConfigError(f"Unknown chunk strategy {strategy!r}.", hint=nearest(strategy, _STRATEGIES))
+
+
 def chunk_shape(strategy: str, shape: Shape, itemsize: int) -> Shape:
     """Chunk of a (T, C, Z, Y, X) level.
 
     ``adaptive``: a plane or an even share of it, at most 4 MiB; ``plane``: a plane; ``well``: all there is
     of the well's site (fastest to read whole, up to 1 GiB).
     """
-    if strategy not in _STRATEGIES:
-        raise ConfigError(f"Unknown chunk strategy {strategy!r}.", hint=nearest(strategy, _STRATEGIES))
     return _STRATEGIES[strategy](shape, itemsize)
 
 
@@ -77,23 +80,14 @@ def array_options(strategy: str, shape: Shape, itemsize: int) -> dict[str, Any]:
     return {"chunks": chunk, "shards": None if shard == chunk else shard}
 
 
-_CODECS: Mapping[str, tuple[str, dict[str, Any]] | None] = {
-    "lz4": ("BloscCodec", {"cname": "lz4", "shuffle": "shuffle"}),
-    "zstd": ("BloscCodec", {"cname": "zstd", "shuffle": "shuffle"}),
-    "gzip": ("GzipCodec", {}),
-    "none": None,
-}
-
-
 def codecs(compressor: str, level: int) -> Any:
     """``compressors`` of ``zarr.create_array``. Blosc's byte shuffle roughly halves 12-bit camera images."""
-    import zarr.codecs
+    from zarr.codecs import BloscCodec
 
-    if compressor not in _CODECS:
-        raise ConfigError(f"Unknown compressor {compressor!r}.", hint=nearest(compressor, _CODECS))
-    chosen = _CODECS[compressor]
-    if chosen is None:
+    if compressor == "none":
         return None
-    name, options = chosen
-    level_name = "clevel" if name == "BloscCodec" else "level"
-    return getattr(zarr.codecs, name)(**options, **{level_name: level})
+    if compressor == "gzip":
+        from hcs_steps.storage._gzip_codec import SteadyGzipCodec
+
+        return SteadyGzipCodec(level=level)
+    return BloscCodec(cname=compressor, clevel=level, shuffle="shuffle")

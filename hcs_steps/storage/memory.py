@@ -34,42 +34,22 @@ class MemoryStore:
             self._sites[well, part.site] = part
         return []
 
-    def read(self, well: str, key: PlaneKey) -> Image:
-        """One plane (Y, X), read-only."""
+    def read(self, well: str, key: PlaneKey, labels: str | None = None) -> Image:
+        """One plane (Y, X) or its labels, read-only."""
         part = self._sites.get((well, key[0]))
-        if part is None or key not in part.images:
-            raise missing_plane(self.spec, well, key, self.keys(well))
-        return _read_only(part.images[key])
+        planes = {} if part is None else part.planes(labels)
+        if key not in planes:
+            raise missing_plane(self.spec, well, key, self.keys(well, labels), labels)
+        view = planes[key].view()
+        view.flags.writeable = False
+        return view
 
-    def keys(self, well: str) -> Iterable[PlaneKey]:
-        """The published planes of a well, in stacking order."""
-        return [key for part in self._parts(well) for key in part.images]
-
-    def label_keys(self, well: str) -> dict[str, list[PlaneKey]]:
-        """The published label planes of a well by label name, in stacking order."""
-        result: dict[str, list[PlaneKey]] = {}
-        for part in self._parts(well):
-            for name, planes in part.labels.items():
-                result.setdefault(name, []).extend(planes)
-        return result
-
-    def read_label(self, well: str, name: str, key: PlaneKey) -> Image:
-        """One label plane (Y, X), read-only."""
-        part = self._sites.get((well, key[0]))
-        if part is None or key not in part.labels.get(name, {}):
-            raise missing_plane(self.spec, well, key, self.keys(well), f"labels {name!r} of ")
-        return _read_only(part.labels[name][key])
+    def keys(self, well: str, labels: str | None = None) -> Iterable[PlaneKey]:
+        """The published planes of a well (with labels of that name), in stacking order."""
+        sites = [self._sites[own] for own in sorted(self._sites) if own[0] == well]
+        return [key for part in sites for key in part.planes(labels)]
 
     def remove(self, well: str, sites: Sequence[int]) -> None:
         """Forget sites. Idempotent."""
         for site in sites:
             self._sites.pop((well, site), None)
-
-    def _parts(self, well: str) -> list[SiteImages]:
-        return [self._sites[own] for own in sorted(self._sites) if own[0] == well]
-
-
-def _read_only(image: Image) -> Image:
-    view = image.view()
-    view.flags.writeable = False
-    return view

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from hcs_steps.storage import _ngff
 from hcs_steps.storage._names import unique_names, well_position
 from hcs_steps.storage._ngff import Grid
 from hcs_steps.storage._pyramid import halve, level_count
-from hcs_steps.storage._unit import SiteImages, StampedCache, missing_plane, split_sites
-from hcs_steps.storage._zarr_layout import array_options, codecs
+from hcs_steps.storage._unit import SiteImages, StampedCache, check_compressor, missing_plane, split_sites
+from hcs_steps.storage._zarr_layout import array_options, check_strategy, codecs
 from hcs_steps.storage.atomic import (
     json_bytes,
     measure,
@@ -74,6 +74,8 @@ class OmeZarrStore:
     """An `ImageStore` that is an OME-NGFF plate; see the module's docstring for the layout."""
 
     def __init__(self, spec: StoreSpec) -> None:
+        check_compressor(spec)
+        check_strategy(spec.chunk_strategy)
         self.spec = spec
         self._groups: StampedCache[_Stored] = StampedCache(_open_group)
 
@@ -122,32 +124,17 @@ class OmeZarrStore:
             published.append(Published(relative, size, checksum))
         return published
 
-    def read(self, well: str, key: PlaneKey) -> Image:
-        """One plane (Y, X) as it was published; fetches the chunks of that plane only."""
-        stored = self._groups.get(self._site_folder(well, key[0]) / _GROUP)
+    def read(self, well: str, key: PlaneKey, labels: str | None = None) -> Image:
+        """One plane (Y, X), or its labels of that name, as published; fetches that plane's chunks only."""
+        stored = self._stored(self._site_folder(well, key[0]), labels)
         if stored is None or key not in stored.grid.planes:
-            raise missing_plane(self.spec, well, key, self.keys(well))
+            raise missing_plane(self.spec, well, key, self.keys(well, labels), labels)
         return stored.read(PlaneKey(*key))
 
-    def keys(self, well: str) -> Iterable[PlaneKey]:
-        """The published planes of a well, in stacking order."""
-        found = (self._groups.get(folder / _GROUP) for folder in self._site_folders(well))
+    def keys(self, well: str, labels: str | None = None) -> Iterable[PlaneKey]:
+        """The published planes of a well (with labels of that name), in stacking order."""
+        found = (self._stored(folder, labels) for folder in self._site_folders(well))
         return [key for stored in found if stored is not None for key in stored.grid.planes]
-
-    def label_keys(self, well: str) -> dict[str, list[PlaneKey]]:
-        """The published label planes of a well by label name, in stacking order."""
-        result: dict[str, list[PlaneKey]] = {}
-        for folder in self._site_folders(well):
-            for stored in self._labels(folder):
-                result.setdefault(stored.label, []).extend(stored.grid.planes)
-        return result
-
-    def read_label(self, well: str, name: str, key: PlaneKey) -> Image:
-        """One label plane (Y, X) as it was published."""
-        for stored in self._labels(self._site_folder(well, key[0])):
-            if stored.label == name and key in stored.grid.planes:
-                return stored.read(PlaneKey(*key))
-        raise missing_plane(self.spec, well, key, self.keys(well), f"labels {name!r} of ")
 
     def remove(self, well: str, sites: Sequence[int]) -> None:
         """Delete the image groups of sites. Idempotent; the well's metadata stays as declared."""
@@ -166,11 +153,11 @@ class OmeZarrStore:
         sites = [int(path.parent.name) for path in folder.glob(f"*/{_GROUP}") if path.parent.name.isdecimal()]
         return [folder / str(site) for site in sorted(sites)]
 
-    def _labels(self, site_folder: Path) -> Iterator[_Stored]:
-        for path in sorted(site_folder.glob(f"labels/*/{_GROUP}")):
-            stored = self._groups.get(path)
-            if stored is not None:
-                yield stored
+    def _stored(self, site_folder: Path, labels: str | None) -> _Stored | None:
+        if labels is None:
+            return self._groups.get(site_folder / _GROUP)
+        groups = (self._groups.get(path) for path in sorted(site_folder.glob(f"labels/*/{_GROUP}")))
+        return next((stored for stored in groups if stored is not None and stored.label == labels), None)
 
     def _write_site(self, folder: Path, well: str, part: SiteImages, meta: ImageMeta) -> None:
         title = f"{well} site {part.site}"

@@ -103,7 +103,7 @@ class ImageStore(Protocol):
         """
 
     def read(self, well: str, key: PlaneKey, labels: str | None = None) -> Image:
-        """One plane (Y, X), or its labels of that name, as published, same dtype. `StorageError` if it was not."""
+        """One plane (Y, X), or its labels of that name, as published, same dtype. `StorageError` if not."""
 
     def keys(self, well: str, labels: str | None = None) -> Iterable[PlaneKey]:
         """The planes of a well that were published (with labels of that name), in stacking order."""

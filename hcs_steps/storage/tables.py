@@ -88,7 +88,8 @@ def _to_arrow(path: Path, columns: Mapping[str, NDArray[Any]]) -> Any:
     arrays = {}
     for name, column in columns.items():
         try:
-            arrays[name] = pa.array(np.ascontiguousarray(column) if column.dtype.kind != "O" else column)
+            # Among objects NaN is how DataFrames mark a missing string; among floats it stays NaN.
+            arrays[name] = pa.array(np.ascontiguousarray(column), from_pandas=column.dtype.kind == "O")
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise StorageError(
                 f"Cannot write column {name!r} (dtype {column.dtype}) to {path}: {error}.",

@@ -23,7 +23,7 @@ import numpy as np
 from hcs_steps.errors import StorageError
 from hcs_steps.storage._names import safe_name, unique_names, well_position
 from hcs_steps.storage._ome_xml import describe_plane
-from hcs_steps.storage._unit import SiteImages, StampedCache, missing_plane, split_sites
+from hcs_steps.storage._unit import SiteImages, StampedCache, check_compressor, missing_plane, split_sites
 from hcs_steps.storage.atomic import json_bytes, measure, publish_dir, remove_path, storage_errors
 from hcs_steps.storage.protocol import Image, ImageMeta, PlaneKey, Published, StoreSpec
 
@@ -37,11 +37,15 @@ class _Index:
     images: dict[PlaneKey, str] = field(default_factory=dict)
     labels: dict[str, dict[PlaneKey, str]] = field(default_factory=dict)
 
+    def files(self, labels: str | None) -> dict[PlaneKey, str]:
+        return self.images if labels is None else self.labels.get(labels, {})
+
 
 class TiffStore:
     """An `ImageStore` of TIFF files; see the module's docstring for the layout."""
 
     def __init__(self, spec: StoreSpec) -> None:
+        check_compressor(spec)
         self.spec = spec
         self._indices = StampedCache(_read_index)
 
@@ -68,33 +72,18 @@ class TiffStore:
             published.append(Published(relative, size, checksum))
         return published
 
-    def read(self, well: str, key: PlaneKey) -> Image:
-        """One plane (Y, X) as it was published."""
+    def read(self, well: str, key: PlaneKey, labels: str | None = None) -> Image:
+        """One plane (Y, X), or its labels of that name, as published."""
         folder = self._site_folder(well, key[0])
         index = self._indices.get(folder / _INDEX)
-        if index is None or key not in index.images:
-            raise missing_plane(self.spec, well, key, self.keys(well))
-        return _read_plane(folder / index.images[key])
+        files = {} if index is None else index.files(labels)
+        if key not in files:
+            raise missing_plane(self.spec, well, key, self.keys(well, labels), labels)
+        return _read_plane(folder / files[key])
 
-    def keys(self, well: str) -> Iterable[PlaneKey]:
-        """The published planes of a well, in stacking order."""
-        return [key for index in self._well_indices(well) for key in index.images]
-
-    def label_keys(self, well: str) -> dict[str, list[PlaneKey]]:
-        """The published label planes of a well by label name, in stacking order."""
-        result: dict[str, list[PlaneKey]] = {}
-        for index in self._well_indices(well):
-            for name, files in index.labels.items():
-                result.setdefault(name, []).extend(files)
-        return result
-
-    def read_label(self, well: str, name: str, key: PlaneKey) -> Image:
-        """One label plane (Y, X) as it was published."""
-        folder = self._site_folder(well, key[0])
-        index = self._indices.get(folder / _INDEX)
-        if index is None or key not in index.labels.get(name, {}):
-            raise missing_plane(self.spec, well, key, self.keys(well), f"labels {name!r} of ")
-        return _read_plane(folder / index.labels[name][key])
+    def keys(self, well: str, labels: str | None = None) -> Iterable[PlaneKey]:
+        """The published planes of a well (with labels of that name), in stacking order."""
+        return [key for index in self._well_indices(well) for key in index.files(labels)]
 
     def remove(self, well: str, sites: Sequence[int]) -> None:
         """Delete the folders of sites. Idempotent."""
@@ -154,18 +143,17 @@ class TiffStore:
 
 
 def _compression(spec: StoreSpec, dtype: np.dtype[Any]) -> dict[str, Any]:
-    if spec.compressor == "none":
+    compression, level = {
+        "none": (None, 0),
+        "lz4": ("zlib", 1),
+        "gzip": ("zlib", spec.compression_level),
+        "zstd": ("zstd", spec.compression_level),
+    }[spec.compressor]
+    if compression is None:
         return {}
     # ImageJ undoes the differences for integers of up to 16 bits only.
     predictor = dtype.kind in "iu" and dtype.itemsize <= 2
-    if spec.compressor == "zstd":
-        return {
-            "compression": "zstd",
-            "compressionargs": {"level": spec.compression_level},
-            "predictor": predictor,
-        }
-    level = 1 if spec.compressor == "lz4" else spec.compression_level
-    return {"compression": "zlib", "compressionargs": {"level": level}, "predictor": predictor}
+    return {"compression": compression, "compressionargs": {"level": level}, "predictor": predictor}
 
 
 def _plane_name(well: str, key: PlaneKey, meta: ImageMeta) -> str:

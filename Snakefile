@@ -1,0 +1,27 @@
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+from hcs_steps.emit.workflow import load_workflow
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+# The main process reads the plates and compiles; a process that Snakemake spawns only loads the plans.
+HCS, RULES = load_workflow(config, main_process=workflow.is_main_process, scratch=workflow.snakemake_tmp_dir)
+
+
+rule all:
+    input:
+        HCS.targets,
+
+
+include: RULES
+include: "rules/finish.smk"
+
+
+onstart:
+    HCS.write()

@@ -1,0 +1,107 @@
+"""The ``hcs`` command: the parser, and nothing that takes time to import.
+
+Every subcommand lives in `hcs_steps.commands` and is imported when it is called.
+Exit codes: 0 all done, 1 some units failed, 2 nothing could start, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from hcs_steps import __version__
+from hcs_steps.errors import HcsError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code."""
+    arguments = build_parser().parse_args(argv)
+    module = importlib.import_module(f"hcs_steps.commands.{arguments.module}")
+    try:
+        return int(getattr(module, arguments.function)(arguments))
+    except HcsError as error:
+        print(f"hcs: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe (head, less) has gone; nothing is wrong
+        return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="hcs", description="High-content-screening plates through image-analysis pipelines, with Snakemake."
+    )
+    parser.add_argument("--version", action="version", version=f"hcs-steps {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    inspect = _add(commands, "inspect", "inspect", "show what a plate folder holds")
+    inspect.add_argument("plate", metavar="PLATE", help="the plate's folder")
+    inspect.add_argument("--json", action="store_true", help="the same facts as JSON")
+    inspect.add_argument("--format", default="auto", help="the plate's format (default: found out)")
+    inspect.add_argument("--pattern", help="file-name pattern: a regular expression with named groups")
+    inspect.add_argument("--pixel-size-um", type=float, help="edge length of a pixel in micrometres")
+
+    compile_ = _add(commands, "compile", "compile", "show the plan of every plate as a table")
+    _configured(compile_)
+    compile_.add_argument("--json", action="store_true", help="print the plans as JSON")
+    compile_.add_argument("--write", action="store_true", help="write plans and rules to the results folder")
+
+    step = _add(commands, "step", "step", "run one stage over one or more units (what every job calls)")
+    step.add_argument("--plan", required=True, metavar="FILE", help="the plate's plan.json")
+    step.add_argument("--stage", required=True, help="name of the stage")
+    which = step.add_mutually_exclusive_group(required=True)
+    which.add_argument("--unit", action="append", metavar="UNIT", help="a unit, e.g. A01; may be repeated")
+    which.add_argument("--job", help="a job of the plan: all its units")
+    step.add_argument("--marker", metavar="FILE", help="write the job's marker there and exit 0 if a unit failed")
+    step.add_argument("--log", metavar="FILE", help="write the log there instead of the terminal")
+    step.add_argument("--force", action="store_true", help="compute again what is up to date")
+    step.add_argument("--debug", action="store_true", help="let errors through, into the debugger on a terminal")
+
+    finish = _add(commands, "finish", "step", "say what failed on a plate (the workflow's last job)", "finish")
+    finish.add_argument("--plan", required=True, metavar="FILE", help="the plate's plan.json")
+    finish.add_argument("--marker", metavar="FILE", help="file to write if nothing failed")
+    finish.add_argument("--log", metavar="FILE", help="write the summary there too")
+
+    pipeline = _add(commands, "pipeline", "pipeline", "convert a pipeline file")
+    pipeline.add_argument("to", choices=["to-python", "to-yaml"], help="what to convert to")
+    pipeline.add_argument("file", metavar="FILE", help="the pipeline, YAML or Python")
+    pipeline.add_argument("-o", "--output", metavar="FILE", help="write there instead of the terminal")
+
+    functions = _add(commands, "functions", "pipeline", "list the built-in step functions", "functions")
+    functions.add_argument("name", nargs="?", help="show this function's parameters and description")
+
+    schemas = _add(commands, "schemas", "pipeline", "write the JSON schemas of the configuration files", "schemas")
+    schemas.add_argument("folder", metavar="FOLDER", help="where to write them")
+
+    profiles = _add(commands, "profiles", "lab", "install the Snakemake profiles for this user", "profiles")
+    profiles.add_argument("action", choices=["install", "list"])
+    profiles.add_argument("--force", action="store_true", help="replace profiles of the same name")
+
+    init = _add(commands, "init", "lab", "lay out a new lab repository", "init")
+    init.add_argument("folder", metavar="FOLDER", help="the repository to make")
+    init.add_argument("--plate", help="a plate to start with")
+
+    demo = _add(commands, "demo", "demo", "make a small plate with known truth, run it, compare")
+    demo.add_argument("folder", metavar="FOLDER", nargs="?", default="demo", help="where to work (default: demo)")
+    demo.add_argument("--broken-well", metavar="WELL", help="truncate one image of this well")
+    demo.add_argument("--cores", default="all", help="Snakemake's --cores")
+    return parser
+
+
+def _add(commands: object, name: str, module: str, text: str, function: str = "run") -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)  # type: ignore[attr-defined]
+    parser.set_defaults(module=module, function=function)
+    return parser
+
+
+def _configured(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", default="config/config.yaml", metavar="FILE", help="default: config/config.yaml")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,156 @@
+"""Settings -> plans: read each plate, compile its pipeline, in memory. Nothing is written.
+
+A plate whose plan on disk was made from exactly what is there now is not compiled again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hcs_steps.compile import CompileOptions, Limits, compile_plate
+from hcs_steps.compile.plan import Plan
+from hcs_steps.compile.request import Request
+from hcs_steps.compile.key import plan_key
+from hcs_steps.errors import ConfigError, PlateError
+from hcs_steps.pipeline.files import load_pipeline
+from hcs_steps.pipeline.step import Pipeline
+from hcs_steps.plate import open_plate
+from hcs_steps.plate.inventory import Inventory
+from hcs_steps.results import Results
+from hcs_steps.run.devices import visible_gpus
+from hcs_steps.settings import PlateSettings, WorkflowSettings, plate_ids
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One plate ready to run: its results folder, its plan, and the inventory if the plan is not on disk yet."""
+
+    results: Results
+    plan: Plan
+    inventory: Inventory
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the plan on disk is another one, or none."""
+        return not (self.results.plan.is_file() and self.results.plan.read_text() == self.plan.to_json())
+
+
+def prepare_plates(
+    settings: WorkflowSettings,
+    *,
+    root: Path,
+    pipelines: Mapping[int, Pipeline] | None = None,
+    store_types: Mapping[str, str] | None = None,
+    search_path: tuple[str, ...] = (),
+) -> list[Prepared]:
+    """All plates of a configuration, read and compiled.
+
+    ``root`` is the working directory, whose modules a pipeline may name; ``pipelines`` gives pipelines that are not
+    files, by the plate's position. Raises what reading and compiling raise.
+    """
+    prepared = []
+    for number, (plate, name) in enumerate(zip(settings.plates, plate_ids(settings.plates), strict=True)):
+        pipeline = (pipelines or {}).get(number) or plate_pipeline(plate)
+        results = Results(results_folder(settings.output, name, pipeline))
+        check_folders(plate.path, results.root)
+        inventory = open_plate(
+            plate.path,
+            format=plate.format,
+            pattern=plate.pattern,
+            channels=plate.channels,
+            pixel_size_um=plate.pixel_size_um,
+            cache=results.root,
+            keep=False,
+        )
+        options = compile_options(plate, name, (str(root), *search_path), store_types or {})
+        prepared.append(Prepared(results, _plan(results, inventory, pipeline, options), inventory))
+    return prepared
+
+
+def results_folder(output: Path, name: str, pipeline: Pipeline) -> Path:
+    """Where a plate's results go, by the settings and the pipeline's path planning."""
+    paths = pipeline.config.path_planning
+    suffix = paths.output_dir_suffix if paths.enable_path_planning else ""
+    return (paths.global_output_folder or output) / f"{name}{suffix}"
+
+
+def compile_options(
+    plate: PlateSettings, name: str, search_path: tuple[str, ...], store_types: Mapping[str, str]
+) -> CompileOptions:
+    """The compiler's options for a plate's settings on this machine."""
+    mem_mb = memory_mb() if plate.limits.mem_mb == "auto" else plate.limits.mem_mb
+    return CompileOptions(
+        plate_id=name,
+        wells=plate.select.wells,
+        select=plate.select.components(),
+        missing=plate.missing,
+        parallel_by=plate.parallel_by,
+        units_per_job=plate.units_per_job,
+        gpu=plate.gpu,
+        limits=Limits(mem_mb, plate.limits.gpu_mem_mb, len(visible_gpus())),
+        search_path=search_path,
+        store_types=store_types,
+    )
+
+
+def memory_mb() -> int:
+    """Memory of this machine in MB, or of the control group the process runs in if that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            total = min(total, int(Path(file).read_text()))
+        except (OSError, ValueError):
+            continue
+    return total >> 20
+
+
+def check_folders(plate: Path, results: Path) -> None:
+    """Refuse results inside the plate, a plate inside the results, and an output folder that cannot be written."""
+    plate, results = plate.resolve(), results.resolve()
+    if results == plate or plate in results.parents:
+        raise ConfigError(
+            f"The results folder {results} lies inside the plate folder {plate}; raw data is never written to.",
+            hint="Set 'output:' to a folder outside the plate.",
+        )
+    if results in plate.parents or results.parent in plate.parents and _holds_results(results.parent, plate):
+        raise PlateError(
+            f"The plate folder {plate} lies inside the results folder {results}.",
+            hint="Move the plate, or set 'output:' to another folder.",
+        )
+    there = next(folder for folder in (results, *results.parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"The output folder {results} cannot be written: {there} "
+            f"{'is read-only for this user' if there.is_dir() else 'is a file'}.",
+            hint="Choose another 'output:', or get write access to it.",
+        )
+
+
+def _holds_results(output: Path, plate: Path) -> bool:
+    """Whether a plate in the output folder would share its folder with somebody's results."""
+    return (output / plate.relative_to(output).parts[0] / "plan.json").is_file() or plate.parent == output
+
+
+def plate_pipeline(plate: PlateSettings) -> Pipeline:
+    """The pipeline that a plate's settings name."""
+    if plate.pipeline is None:
+        raise ConfigError(
+            f"The plate {plate.path} has no pipeline.",
+            hint="Set 'pipeline:' for it or under 'defaults:', e.g. config/pipelines/count.yaml.",
+        )
+    return load_pipeline(plate.pipeline)
+
+
+def _plan(results: Results, inventory: Inventory, pipeline: Pipeline, options: CompileOptions) -> Plan:
+    """The plan on disk if it is current, else a new one."""
+    if results.plan.is_file():
+        try:
+            found = Plan.load(results.plan)
+        except ConfigError:
+            found = None
+        if found is not None and found.key == plan_key(Request(inventory, pipeline, options)):
+            return found
+    return compile_plate(inventory, pipeline, options)

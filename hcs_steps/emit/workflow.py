@@ -1,0 +1,157 @@
+"""What the Snakefile talks to: the plans of all plates, ready for rules.
+
+The main Snakemake process reads and compiles while it parses, in memory, so that a dry run leaves no trace; `write`
+puts plans and rules on disk when a run starts. Any process that Snakemake spawns only loads the plans.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
+from hcs_steps.emit.rules import emit_rules, group_plans
+from hcs_steps.errors import HcsError
+from hcs_steps.results import Results
+from hcs_steps.run.records import all_attempts
+from hcs_steps.settings import parse_settings, plate_ids
+
+FINISH = "finish"
+"""The rule that turns open failures into the exit code."""
+
+
+class Workflow:
+    """The plans of a workflow, by results folder, as rules need them.
+
+    Everything a rule asks for is answered from what was there when the workflow was loaded: Snakemake may ask again
+    after a job has run, and must get the same answer.
+    """
+
+    def __init__(self, plans: Mapping[str, Plan], prepared: Any = ()) -> None:
+        self.plans = plans
+        self.prepared = tuple(prepared)
+        self.groups = group_plans(plans)
+        self._attempts: dict[tuple[str, str], dict[str, int]] = {}
+        self._jobs: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
+
+    @property
+    def command(self) -> str:
+        """How a job starts the runner: with the Python that runs Snakemake."""
+        return f"{shlex.quote(sys.executable)} -m hcs_steps"
+
+    @property
+    def targets(self) -> list[str]:
+        """The files of rule all: one per plate, there when nothing failed."""
+        return [f"{folder}/jobs/{FINISH}.json" for folder in self.plans]
+
+    @cached_property
+    def rules(self) -> str:
+        """The text of the emitted rules."""
+        return emit_rules(self.groups)
+
+    def folders(self, group: str | None = None) -> str:
+        """A regular expression for the results folders of a group of plates, or of all."""
+        chosen = [f for g in self.groups if group is None or g.name == group for f in g.folders]
+        return "|".join(re.escape(folder) for folder in chosen)
+
+    def jobs(self, folder: str, stage: str) -> dict[str, tuple[str, ...]]:
+        """Job -> units of a stage."""
+        if (folder, stage) not in self._jobs:
+            plan = self.plans[folder]
+            self._jobs[folder, stage] = plan.jobs_of(plan.stage(stage))
+        return self._jobs[folder, stage]
+
+    def inputs(self, wildcards: Any, stage: str) -> list[str]:
+        """The markers that a job waits for. For the last rule (``finish``): those of all stages."""
+        plan = self.plans[wildcards.results]
+        if stage == FINISH:
+            return [m for found in plan.stages for m in self._markers(wildcards.results, found, None)]
+        own = plan.stage(stage)
+        job = None if own.scope == "plate" else str(wildcards.job)
+        return [m for name in own.upstream for m in self._markers(wildcards.results, plan.stage(name), job)]
+
+    def fingerprint(self, wildcards: Any, stage: str) -> str:
+        """What decides whether a job runs again: its units' fingerprints, and how often they have failed so far.
+
+        A failure counts one up, so the next run retries the job; success changes nothing, so the one after does not.
+        """
+        plan = self.plans[wildcards.results]
+        own = plan.stage(stage)
+        units = self.jobs(wildcards.results, stage).get(str(wildcards.job), ())
+        failed = sum(self._failed(wildcards.results, stage).get(unit, 0) for unit in units)
+        text = plan.job_fingerprint(own, units) + (f"+{failed}" if failed else "")
+        return text if plan.smart_caching else f"{text} at {self._now}"
+
+    def write(self) -> None:
+        """Put plans, inventories and rules on disk, where they are new."""
+        from hcs_steps.plate import write_inventory
+        from hcs_steps.storage.atomic import write_text
+
+        for item in self.prepared:
+            if item.is_new:
+                write_inventory(item.inventory, item.results.inventory)
+                write_text(item.results.plan, item.plan.to_json())
+        for folder in sorted({Path(folder).parent for folder in self.plans}):
+            path = folder / "rules.smk"
+            if not path.is_file() or path.read_text() != self.rules:
+                write_text(path, self.rules)
+
+    def _markers(self, folder: str, stage: StagePlan, job: str | None) -> list[str]:
+        jobs = self.jobs(folder, stage.name)
+        chosen = jobs if job is None or stage.scope == "plate" else [job] if job in jobs else []
+        return [f"{folder}/jobs/{stage.name}/{name}.json" for name in chosen]
+
+    def _failed(self, folder: str, stage: str) -> dict[str, int]:
+        if (folder, stage) not in self._attempts:
+            self._attempts[folder, stage] = all_attempts(Results(Path(folder)), stage)
+        return self._attempts[folder, stage]
+
+    @cached_property
+    def _now(self) -> str:
+        from datetime import UTC, datetime
+
+        return datetime.now(UTC).isoformat()
+
+
+def load_workflow(config: Mapping[str, Any], *, main_process: bool, scratch: Path) -> tuple[Workflow, str]:
+    """The workflow of a configuration, and the file that holds its rules.
+
+    ``scratch`` is a folder of the calling process that is removed with it: rules are included from there until a run
+    writes them to the work folder. Ends the process with exit code 2 and one paragraph if nothing can start.
+    """
+    try:
+        settings = parse_settings(config)
+        if main_process:
+            from hcs_steps.emit.prepare import prepare_plates
+
+            prepared = prepare_plates(settings, root=Path.cwd())
+            workflow = Workflow({p.results.root.as_posix(): p.plan for p in prepared}, prepared)
+        else:
+            workflow = Workflow(_load_plans(settings))
+    except HcsError as error:
+        refuse(error)
+    rules = scratch / "rules.smk"
+    rules.write_text(workflow.rules, encoding="utf-8")
+    return workflow, str(rules)
+
+
+def refuse(error: HcsError) -> NoReturn:
+    """Print the paragraph of an error that keeps everything from starting, and exit with 2."""
+    print(f"hcs-steps: {error}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+def _load_plans(settings: Any) -> dict[str, Plan]:
+    """The plans that the main process has written, by results folder."""
+    from hcs_steps.emit.prepare import plate_pipeline, results_folder
+
+    folders = [
+        results_folder(settings.output, name, plate_pipeline(plate))
+        for plate, name in zip(settings.plates, plate_ids(settings.plates), strict=True)
+    ]
+    return {folder.as_posix(): Plan.load(Results(folder).plan) for folder in folders}

@@ -1,0 +1,149 @@
+"""config/config.yaml: which plates, with which pipelines, to where."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from hcs_steps.errors import ConfigError
+from hcs_steps.pipeline.config import Model
+from hcs_steps.pipeline.enums import GpuPolicy, MissingPolicy
+from hcs_steps.pipeline.files import load_yaml, validation_error
+
+Values = int | str | list[int | str]
+
+
+class Select(Model):
+    """Which part of a plate is analysed; everything by default."""
+
+    wells: int | str | list[str] | dict[str, Any] | None = None
+    """A list, the first n, ``row:A``, ``col:01-06``, ``A01:A12``, or ``{include: ..., exclude: ...}``."""
+    site: Values | None = None
+    """Sites, by number."""
+    channel: Values | None = None
+    """Channels, by name or number."""
+    z_index: Values | None = None
+    """z planes, by number (0 is a projection on plates that have both)."""
+    timepoint: Values | None = None
+    """Time points, by number."""
+
+    def components(self) -> dict[str, list[int | str]]:
+        """The selected values by component, without the wells."""
+        chosen = {name: getattr(self, name) for name in ("site", "channel", "z_index", "timepoint")}
+        return {
+            name: value if isinstance(value, list) else [value] for name, value in chosen.items() if value is not None
+        }
+
+
+class LimitSettings(Model):
+    """What one job may use."""
+
+    mem_mb: int | Literal["auto"] | None = "auto"
+    """Host memory in MB; ``auto``: this machine's; null: not checked (jobs run on other machines)."""
+    gpu_mem_mb: int | None = None
+    """GPU memory in MB; null: not checked."""
+
+
+class PlateDefaults(Model):
+    """Settings of a plate; under ``defaults:`` they hold for every plate that does not set its own."""
+
+    pipeline: Path | None = None
+    """The pipeline file, YAML or Python."""
+    format: str = "auto"
+    """The plate's format; ``auto`` detects it and says why."""
+    pattern: str | dict[str, Any] | None = None
+    """A file-name pattern with named groups, for plates of no known format."""
+    channels: dict[int, str] | None = None
+    """Channel number -> name, over the plate's own names."""
+    pixel_size_um: float | None = Field(default=None, gt=0)
+    """Edge length of a pixel in micrometres, over the plate's metadata."""
+    select: Select = Field(default_factory=Select)
+    """Which part of the plate is analysed."""
+    missing: MissingPolicy = MissingPolicy.FAIL_UNIT
+    """What a missing plane does: ``fail_unit``, ``skip_site`` or ``blank``."""
+    parallel_by: Literal["well", "site"] = "well"
+    """What a unit is."""
+    units_per_job: int = Field(default=1, ge=1)
+    """Units that one job takes through one process: 1 on a workstation, more on a cluster."""
+    gpu: GpuPolicy = GpuPolicy.AUTO
+    """``auto``, ``always`` or ``never``."""
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    """What one job may use."""
+
+
+class PlateSettings(PlateDefaults):
+    """One plate."""
+
+    path: Path
+    """The plate's folder; only ever read."""
+    name: str | None = None
+    """Names the plate's results; the folder's name by default."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str | None) -> str | None:
+        if value is not None and (not value.strip() or "/" in value or value.startswith(".")):
+            raise ValueError("must be a plain name, without slashes and not starting with a dot")
+        return value
+
+
+class WorkflowSettings(Model):
+    """The whole configuration file."""
+
+    output: Path = Path("results")
+    """Folder of all results."""
+    defaults: PlateDefaults = Field(default_factory=PlateDefaults)
+    """Settings for every plate."""
+    plates: list[PlateSettings] = Field(min_length=1)
+    """The plates."""
+
+
+def parse_settings(config: Mapping[str, Any], where: str = "config/config.yaml") -> WorkflowSettings:
+    """The settings in a configuration mapping; each plate inherits what it does not set from ``defaults``.
+
+    Raises `ConfigError` that names every unknown key and wrong type.
+    """
+    try:
+        defaults = WorkflowSettings.model_validate(dict(config)).defaults
+        given = defaults.model_dump(exclude_unset=True)
+        merged = [{**given, **plate} for plate in config["plates"]]
+        return WorkflowSettings.model_validate({**config, "plates": merged})
+    except ValidationError as error:
+        raise validation_error(error, WorkflowSettings, where) from None
+
+
+def load_settings(path: Path) -> WorkflowSettings:
+    """The settings in a file."""
+    if not path.is_file():
+        raise ConfigError(f"There is no configuration file {path}.", hint="Run 'hcs init FOLDER' to get one.")
+    return parse_settings(load_yaml(path), str(path))
+
+
+def plate_ids(plates: list[PlateSettings]) -> list[str]:
+    """A name for every plate's results: its own, or with a short hash of its path where two are called the same."""
+    names = [_safe(plate.name or plate.path.resolve().name) for plate in plates]
+    paths = [plate.path.resolve() for plate in plates]
+    twice = [path for path, count in Counter(zip(paths, names, strict=True)).items() if count > 1]
+    if twice:
+        raise ConfigError(
+            f"The plate {twice[0][0]} is listed twice under the name {twice[0][1]}.",
+            hint="Give one of them another 'name:', or remove it.",
+        )
+    counts = Counter(name.casefold() for name in names)
+    return [
+        name
+        if counts[name.casefold()] == 1
+        else f"{name}-{hashlib.blake2b(str(path).encode(), digest_size=3).hexdigest()}"
+        for name, path in zip(names, paths, strict=True)
+    ]
+
+
+def _safe(name: str) -> str:
+    """A folder's name as a results folder: what a shell or a rule could misread becomes ``_``."""
+    kept = "".join(c if c.isalnum() or c in "-_.+ " else "_" for c in name).strip(" .")
+    return kept.replace(" ", "_") or "plate"

@@ -1,0 +1,14 @@
+# The last rule: it has an output only if nothing failed, so that the exit code tells and the next run tries again.
+rule finish:
+    localrule: True
+    input:
+        lambda wildcards: HCS.inputs(wildcards, "finish"),
+    output:
+        "{results}/jobs/finish.json",
+    wildcard_constraints:
+        results=HCS.folders(),
+    retries: 0
+    log:
+        "{results}/logs/finish.log",
+    shell:
+        "{HCS.command} finish --plan {wildcards.results:q}/plan.json --marker {output:q} --log {log:q}"
