@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
     parser = argparse.ArgumentParser(
-        prog="hcs", description="High-content-screening plates through image-analysis pipelines, with Snakemake."
+        prog="hcs",
+        description="High-content-screening plates through image-analysis pipelines, with Snakemake.",
     )
     parser.add_argument("--version", action="version", version=f"hcs-steps {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -57,12 +58,18 @@ def build_parser() -> argparse.ArgumentParser:
     which = step.add_mutually_exclusive_group(required=True)
     which.add_argument("--unit", action="append", metavar="UNIT", help="a unit, e.g. A01; may be repeated")
     which.add_argument("--job", help="a job of the plan: all its units")
-    step.add_argument("--marker", metavar="FILE", help="write the job's marker there and exit 0 if a unit failed")
+    step.add_argument(
+        "--marker", metavar="FILE", help="write the job's marker there and exit 0 if a unit failed"
+    )
     step.add_argument("--log", metavar="FILE", help="write the log there instead of the terminal")
     step.add_argument("--force", action="store_true", help="compute again what is up to date")
-    step.add_argument("--debug", action="store_true", help="let errors through, into the debugger on a terminal")
+    step.add_argument(
+        "--debug", action="store_true", help="let errors through, into the debugger on a terminal"
+    )
 
-    finish = _add(commands, "finish", "step", "say what failed on a plate (the workflow's last job)", "finish")
+    finish = _add(
+        commands, "finish", "step", "say what failed on a plate (the workflow's last job)", "finish"
+    )
     finish.add_argument("--plan", required=True, metavar="FILE", help="the plate's plan.json")
     finish.add_argument("--marker", metavar="FILE", help="file to write if nothing failed")
     finish.add_argument("--log", metavar="FILE", help="write the summary there too")
@@ -75,7 +82,9 @@ def build_parser() -> argparse.ArgumentParser:
     functions = _add(commands, "functions", "pipeline", "list the built-in step functions", "functions")
     functions.add_argument("name", nargs="?", help="show this function's parameters and description")
 
-    schemas = _add(commands, "schemas", "pipeline", "write the JSON schemas of the configuration files", "schemas")
+    schemas = _add(
+        commands, "schemas", "pipeline", "write the JSON schemas of the configuration files", "schemas"
+    )
     schemas.add_argument("folder", metavar="FOLDER", help="where to write them")
 
     profiles = _add(commands, "profiles", "lab", "install the Snakemake profiles for this user", "profiles")
@@ -87,20 +96,26 @@ def build_parser() -> argparse.ArgumentParser:
     init.add_argument("--plate", help="a plate to start with")
 
     demo = _add(commands, "demo", "demo", "make a small plate with known truth, run it, compare")
-    demo.add_argument("folder", metavar="FOLDER", nargs="?", default="demo", help="where to work (default: demo)")
+    demo.add_argument(
+        "folder", metavar="FOLDER", nargs="?", default="demo", help="where to work (default: demo)"
+    )
     demo.add_argument("--broken-well", metavar="WELL", help="truncate one image of this well")
     demo.add_argument("--cores", default="all", help="Snakemake's --cores")
     return parser
 
 
-def _add(commands: object, name: str, module: str, text: str, function: str = "run") -> argparse.ArgumentParser:
+def _add(
+    commands: object, name: str, module: str, text: str, function: str = "run"
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)  # type: ignore[attr-defined]
     parser.set_defaults(module=module, function=function)
     return parser
 
 
 def _configured(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", default="config/config.yaml", metavar="FILE", help="default: config/config.yaml")
+    parser.add_argument(
+        "--config", default="config/config.yaml", metavar="FILE", help="default: config/config.yaml"
+    )
 
 
 if __name__ == "__main__":

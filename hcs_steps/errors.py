@@ -1,8 +1,8 @@
 """The errors a user can cause: what was found, where, and how to fix it.
 
 One base class with a few children that also inherit the builtin a caller would expect. Every error carries
-its ``hint`` (the fix) apart from its message (the finding), so that a report can print both, and prints as one
-paragraph. The command line turns each into that paragraph and exit code 2, without a traceback.
+its ``hint`` (the fix) apart from its message (the finding), so that a report can print both, and prints as
+one paragraph. The command line turns each into that paragraph and exit code 2, without a traceback.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class StepError(HcsError, RuntimeError):
 class CompileError(HcsError, ValueError):
     """Everything that is known to be wrong with a pipeline on a plate, all at once, in ``problems``."""
 
-    def __init__(self, problems: Sequence[HcsError], *, what: str = "The pipeline cannot be compiled") -> None:
+    def __init__(
+        self, problems: Sequence[HcsError], *, what: str = "The pipeline cannot be compiled"
+    ) -> None:
         self.problems = tuple(problems)
         lines = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, 1))
         noun = "problem" if len(problems) == 1 else "problems"

@@ -36,7 +36,9 @@ class Select(Model):
         """The selected values by component, without the wells."""
         chosen = {name: getattr(self, name) for name in ("site", "channel", "z_index", "timepoint")}
         return {
-            name: value if isinstance(value, list) else [value] for name, value in chosen.items() if value is not None
+            name: value if isinstance(value, list) else [value]
+            for name, value in chosen.items()
+            if value is not None
         }
 
 
@@ -101,6 +103,10 @@ class WorkflowSettings(Model):
     """Settings for every plate."""
     plates: list[PlateSettings] = Field(min_length=1)
     """The plates."""
+    storage_backends: dict[str, str] = Field(default_factory=dict)
+    """Storage backends of one's own: name -> ``package.module:factory``."""
+    search_path: list[Path] = Field(default_factory=list)
+    """Folders, besides the working directory, whose modules hold step functions and storage backends."""
 
 
 def parse_settings(config: Mapping[str, Any], where: str = "config/config.yaml") -> WorkflowSettings:
@@ -125,7 +131,9 @@ def load_settings(path: Path) -> WorkflowSettings:
 
 
 def plate_ids(plates: list[PlateSettings]) -> list[str]:
-    """A name for every plate's results: its own, or with a short hash of its path where two are called the same."""
+    """A name for every plate's results: its own, or with a short hash of its path where two are called the
+    same.
+    """
     names = [_safe(plate.name or plate.path.resolve().name) for plate in plates]
     paths = [plate.path.resolve() for plate in plates]
     twice = [path for path, count in Counter(zip(paths, names, strict=True)).items() if count > 1]

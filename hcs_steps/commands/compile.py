@@ -20,7 +20,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(Path(arguments.config))
     prepared = prepare_plates(settings, root=Path.cwd())
     if arguments.json:
-        print(json.dumps({p.results.root.as_posix(): json.loads(p.plan.to_json()) for p in prepared}, indent=1))
+        print(
+            json.dumps({p.results.root.as_posix(): json.loads(p.plan.to_json()) for p in prepared}, indent=1)
+        )
     else:
         console = Console()
         for item in prepared:
@@ -33,8 +35,18 @@ def run(arguments: argparse.Namespace) -> int:
 def show(prepared: Prepared, console: Console) -> None:
     """One plate's plan."""
     plan = prepared.plan
-    table = Table(title=f"{plan.plate.id}  ·  pipeline {plan.pipeline}  ·  plan {plan.hash[:12]}", title_justify="left")
-    for name, right in (("stage", 0), ("steps", 0), ("writes", 0), ("units", 1), ("jobs", 1), ("memory", 1), ("device", 0)):
+    table = Table(
+        title=f"{plan.plate.id}  ·  pipeline {plan.pipeline}  ·  plan {plan.hash[:12]}", title_justify="left"
+    )
+    for name, right in (
+        ("stage", 0),
+        ("steps", 0),
+        ("writes", 0),
+        ("units", 1),
+        ("jobs", 1),
+        ("memory", 1),
+        ("device", 0),
+    ):
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for stage in plan.stages:
         steps = [plan.steps[index] for index in stage.steps]

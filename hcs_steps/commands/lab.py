@@ -47,6 +47,12 @@ def init(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def lay_out(target: Path) -> None:
+    """Make ``target`` a lab repository if it is none yet."""
+    if not (target / "Snakefile").exists():
+        copy_template(target)
+
+
 def copy_template(target: Path) -> None:
     """Copy the template into ``target``. Raises `ConfigError` rather than overwrite anything."""
     taken = [name for name in (*PARTS, "functions") if (target / name).exists()]
@@ -59,7 +65,9 @@ def copy_template(target: Path) -> None:
         for name in PARTS:
             source = template_folder() / name
             if source.is_dir():
-                shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__", "README.md"))
+                shutil.copytree(
+                    source, target / name, ignore=shutil.ignore_patterns("__pycache__", "README.md")
+                )
             else:
                 shutil.copy2(source, target / name)
         (target / "functions" / "README.md").write_text(FUNCTIONS_README)

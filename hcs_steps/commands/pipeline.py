@@ -14,7 +14,10 @@ from hcs_steps.pipeline.registry import known_names, resolve
 from hcs_steps.settings import WorkflowSettings
 from hcs_steps.storage.atomic import write_text
 
-SCHEMAS: dict[str, type[Model]] = {"config.schema.json": WorkflowSettings, "pipeline.schema.json": PipelineFile}
+SCHEMAS: dict[str, type[Model]] = {
+    "config.schema.json": WorkflowSettings,
+    "pipeline.schema.json": PipelineFile,
+}
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,7 +40,10 @@ def functions(arguments: argparse.Namespace) -> int:
     for name in known_names():
         func = resolve(name)
         outputs = ", ".join(f"{o.name} ({o.kind})" for o in spec_of(func).outputs)
-        print(f"{name}: {(inspect.getdoc(func) or '').splitlines()[0]}" + (f" Returns {outputs}." if outputs else ""))
+        print(
+            f"{name}: {(inspect.getdoc(func) or '').splitlines()[0]}"
+            + (f" Returns {outputs}." if outputs else "")
+        )
     return 0
 
 

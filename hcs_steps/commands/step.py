@@ -19,7 +19,9 @@ from hcs_steps.storage.atomic import write_json
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run a stage over units. With a marker, a unit's error is the marker's business and the exit code is 0."""
+    """Run a stage over units. With a marker, a unit's error is the marker's business and the exit code is
+    0.
+    """
     plan_path = Path(arguments.plan)
     plan = Plan.load(plan_path)
     stage = plan.stage(arguments.stage)
@@ -65,7 +67,11 @@ def finish(arguments: argparse.Namespace) -> int:
         **environment(),
     }
     write_json(results.run, run_info)
-    text = _summary(plan, results, failures) if not success else f"{plan.plate.id}: all {len(plan.units)} units done."
+    text = (
+        _summary(plan, results, failures)
+        if not success
+        else f"{plan.plate.id}: all {len(plan.units)} units done."
+    )
     print(text, file=sys.stdout if success else sys.stderr)
     if arguments.log:
         Path(arguments.log).write_text(text + "\n", encoding="utf-8")
@@ -76,7 +82,11 @@ def finish(arguments: argparse.Namespace) -> int:
 
 def _not_done(results: Results, plan: Plan, name: str) -> list[str]:
     stage = plan.stage(name)
-    return [unit for unit in plan.units_of(stage) if not (read_json(results.record(name, unit)) or {}).get("success")]
+    return [
+        unit
+        for unit in plan.units_of(stage)
+        if not (read_json(results.record(name, unit)) or {}).get("success")
+    ]
 
 
 def _summary(plan: Plan, results: Results, failures: Sequence[dict[str, str]]) -> str:
@@ -85,7 +95,9 @@ def _summary(plan: Plan, results: Results, failures: Sequence[dict[str, str]]) -
         lines.append(f"  {failure['unit']} in {failure['stage']}: {failure['error']}")
     if len(failures) > 10:
         lines.append(f"  and {len(failures) - 10} more")
-    lines.append(f"All of them: {results.failures_table}. Mend the cause and run snakemake again: only these are run.")
+    lines.append(
+        f"All of them: {results.failures_table}. Mend the cause and run snakemake again: only these are run."
+    )
     return "\n".join(lines)
 
 
@@ -95,7 +107,9 @@ def _units(plan: Plan, arguments: argparse.Namespace) -> Sequence[str]:
     if arguments.job is not None:
         jobs = plan.jobs_of(stage)
         if arguments.job not in jobs:
-            raise ConfigError(f"Stage {stage.name} has no job {arguments.job!r}.", hint=nearest(arguments.job, jobs))
+            raise ConfigError(
+                f"Stage {stage.name} has no job {arguments.job!r}.", hint=nearest(arguments.job, jobs)
+            )
         return jobs[arguments.job]
     for unit in arguments.unit:
         if unit not in there:
@@ -107,6 +121,7 @@ def _log_to(path: str | None) -> None:
     """Send the log, and what step functions print, to a file; or the log to the terminal."""
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        stream = open(path, "w", encoding="utf-8", buffering=1)  # noqa: SIM115  (open as long as the process lives)
+        # Open as long as the process lives.
+        stream = open(path, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
         sys.stdout = sys.stderr = stream
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)

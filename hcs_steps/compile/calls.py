@@ -33,7 +33,8 @@ def plan_call(
     if spec.scope != step.scope.value:
         problems.append(
             PipelineError(
-                f"{where} has scope {step.scope.value!r}, but {call.function} is a {spec.scope}-scope function.",
+                f"{where} has scope {step.scope.value!r}, but {call.function} is a {spec.scope}-scope "
+                "function.",
                 hint=f"Set scope: {spec.scope}.",
             )
         )
@@ -43,7 +44,7 @@ def plan_call(
     return (
         CallPlan(
             function=call.function,
-            kwargs=dict(call.kwargs),
+            kwargs=call.kwargs,
             source=source_hash(func),
             outputs=tuple((output.name, output.kind) for output in spec.outputs),
             injected=tuple(injected),
@@ -57,7 +58,9 @@ def plan_call(
     )
 
 
-def _check_arguments(func: object, call: Call, available: set[str], where: str) -> tuple[list[str], list[HcsError]]:
+def _check_arguments(
+    func: object, call: Call, available: set[str], where: str
+) -> tuple[list[str], list[HcsError]]:
     try:
         parameters = list(inspect.signature(func).parameters.values())  # type: ignore[arg-type]
     except (TypeError, ValueError):  # compiled functions may not tell their signature
@@ -67,7 +70,9 @@ def _check_arguments(func: object, call: Call, available: set[str], where: str) 
     if not positional and not any(p.kind is kinds.VAR_POSITIONAL for p in parameters):
         return [], [PipelineError(f"{where}: {call.function} takes no image stack as its first argument.")]
     named = {
-        p.name: p for p in [*positional[1:], *parameters] if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
+        p.name: p
+        for p in [*positional[1:], *parameters]
+        if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
     }
     if positional:
         named.pop(positional[0].name, None)

@@ -25,7 +25,8 @@ def assign_devices(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
                 ConfigError(
                     f"Stage {stage.name} needs about {stage.gpu_mem_mb:,} MB of GPU memory, but "
                     f"{limits.gpu_mem_mb:,} MB are there.",
-                    hint="Use parallel_by: site, stack fewer planes, set gpu: never, or raise limits.gpu_mem_mb.",
+                    hint="Use parallel_by: site, stack fewer planes, set gpu: never, or raise "
+                    "limits.gpu_mem_mb.",
                 )
             )
         stages.append(replace(stage, gpu=1))

@@ -1,7 +1,8 @@
 """Phase 4: memory. Host and GPU bytes of every stage, predicted from shapes, dtypes and declared multipliers.
 
-The prediction of a stage is the largest, over its steps, of what is held at that moment: images of the stage that
-later steps still need, the step's output so far, and its largest call at the function's declared peak.
+The prediction of a stage is the largest, over its steps, of what is held at that moment: images of the
+stage that later steps still need, the step's output so far, and its largest call at the function's declared
+peak.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def predict_memory(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
                 PipelineError(
                     f"Stage {stage.name} needs about {mem_mb:,} MB of memory for one {_unit_word(request)} "
                     f"({_largest(plan, stage)}), but {limit:,} MB are there.",
-                    hint="Use parallel_by: site, stack fewer planes (variable_components), split the stage with "
+                    hint="Use parallel_by: site, stack fewer planes (variable_components), split the "
+                    "stage with "
                     "force_disk_output or intermediate_backend: disk, or raise limits.mem_mb.",
                 )
             )
@@ -86,7 +88,9 @@ def _stage_bytes(
                 call_peak = max(call_peak, stack_bytes * call.memory + labels)
                 if "gpu" in call.devices:
                     gpu = max(gpu, stack_bytes * call.memory)
-        output = len(layout.keys[index]) * plane * (sizes[index] + _label_bytes(step)) if step.own_images else 0
+        output = (
+            len(layout.keys[index]) * plane * (sizes[index] + _label_bytes(step)) if step.own_images else 0
+        )
         peak = max(peak, kept + held + output + call_peak)
         held = output if step.own_images else held  # the next step replaces it
         kept += output if step.written else 0  # written ones stay until the stage publishes

@@ -1,8 +1,9 @@
 """The plan: everything that will run on one plate, compiled, frozen, hashed.
 
-A plan is a tree of frozen dataclasses and one JSON file. It is O(wells) with a tiny constant, because units that look
-alike share one `Layout`; where the raw planes are is left to the inventory. It is therefore small enough for every
-process that Snakemake starts to load it whole. No third-party import: a job loads this module first.
+A plan is a tree of frozen dataclasses and one JSON file. It is O(wells) with a tiny constant, because units
+that look alike share one `Layout`; where the raw planes are is left to the inventory. It is therefore small
+enough for every process that Snakemake starts to load it whole. No third-party import: a job loads this
+module first.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hcs_steps.errors import ConfigError, nearest
+from hcs_steps.frozen import FrozenDict, freeze
 from hcs_steps.storage.protocol import PlaneKey
 
 PLAN_VERSION = 1
@@ -25,8 +27,18 @@ PLATE_UNIT = "plate"
 """Unit id of a plate-scope stage."""
 
 
+class Frozen:
+    """Makes every mapping of a dataclass immutable, all the way down."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            if isinstance(value, Mapping) and not isinstance(value, FrozenDict):
+                object.__setattr__(self, item.name, freeze(value))
+
+
 @dataclass(frozen=True)
-class CallPlan:
+class CallPlan(Frozen):
     """One function call; ``injected`` are parameters that the runner fills by name.
 
     ``outputs`` are (name, kind) pairs; see `hcs_steps.functions.declare` for these and the other fields.
@@ -45,13 +57,14 @@ class CallPlan:
 
 
 @dataclass(frozen=True)
-class StepPlan:
-    """One step. ``branches`` maps a component value to a chain; a pattern without branches has the key ``""``.
+class StepPlan(Frozen):
+    """One step. ``branches`` maps a component value to a chain; a pattern without branches has the key
+    ``""``.
 
-    ``backend`` is where the step's images are kept (``memory``: they are gone after the stage) and ``store`` the
-    store's path relative to the plate's results. ``own_images`` is False for a step that only measures: whoever
-    reads its images reads those of the step before. ``kept`` images are results, with a pyramid; a ``checkpoint``
-    step ends its stage.
+    ``backend`` is where the step's images are kept (``memory``: they are gone after the stage) and
+    ``store`` the store's path relative to the plate's results. ``own_images`` is False for a step that only
+    measures: whoever reads its images reads those of the step before. ``kept`` images are results, with a
+    pyramid; a ``checkpoint`` step ends its stage.
     """
 
     name: str
@@ -91,9 +104,9 @@ class StoreSettings:
 class Layout:
     """What one unit looks like at every step; shared by all units that look alike.
 
-    ``planes`` are the raw planes in use, ``blank`` those of them that are missing and read as zeros. ``sources``
-    says for each step which step's images it reads (`RAW` for the plate's own), or None where the step is not for
-    the unit; ``keys`` which planes it leaves.
+    ``planes`` are the raw planes in use, ``blank`` those of them that are missing and read as zeros.
+    ``sources`` says for each step which step's images it reads (`RAW` for the plate's own), or None where
+    the step is not for the unit; ``keys`` which planes it leaves.
     """
 
     planes: tuple[PlaneKey, ...]
@@ -107,7 +120,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class UnitPlan:
-    """One unit: a well, or one site of it. ``raw`` hashes its raw planes; ``refused`` says why it cannot run."""
+    """One unit: a well, or one site of it. ``raw`` hashes its raw planes; ``refused`` says why it cannot
+    run.
+    """
 
     well: str
     layout: int
@@ -119,8 +134,8 @@ class UnitPlan:
 class StagePlan:
     """Consecutive steps (indices) that run as one job over one unit, or over a chunk of units.
 
-    ``upstream`` names the stages whose results it reads, ``fingerprint`` hashes its steps and everything upstream.
-    ``mem_mb`` and ``gpu_mem_mb`` are the predicted peak of one unit; ``runtime`` is in minutes.
+    ``upstream`` names the stages whose results it reads, ``fingerprint`` hashes its steps and everything
+    upstream. ``mem_mb`` and ``gpu_mem_mb`` are the predicted peak of one unit; ``runtime`` is in minutes.
     """
 
     name: str
@@ -136,7 +151,7 @@ class StagePlan:
 
 
 @dataclass(frozen=True)
-class PlateInfo:
+class PlateInfo(Frozen):
     """What a job needs to know of the plate besides its planes."""
 
     id: str
@@ -150,13 +165,13 @@ class PlateInfo:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Frozen):
     """The compiled pipeline of one plate.
 
     ``key`` hashes everything the plan was made from: as long as it is the same, the plan is current.
     ``jobs`` maps job ids to the units they take through one process. ``tables`` maps a table's name to the
-    (step, output) pairs it is made of. ``store_types`` are import references of the lab's own storage backends.
-    ``notes`` say what the plan leaves out and why.
+    (step, output) pairs it is made of. ``store_types`` are import references of the lab's own storage
+    backends. ``notes`` say what the plan leaves out and why.
     """
 
     key: str
@@ -189,7 +204,8 @@ class Plan:
         """The stage called ``name``; `ConfigError` with the nearest name otherwise."""
         if name not in self._stages_by_name:
             raise ConfigError(
-                f"The plan of {self.plate.id} has no stage {name!r}.", hint=nearest(name, self._stages_by_name)
+                f"The plan of {self.plate.id} has no stage {name!r}.",
+                hint=nearest(name, self._stages_by_name),
             )
         return self._stages_by_name[name]
 
@@ -248,7 +264,7 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as JSON: the same plan gives the same bytes."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True, default=_encode, allow_nan=False) + "\n"
+        return json.dumps(plain_values(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, where: str) -> Plan:
@@ -257,7 +273,8 @@ class Plan:
             data = json.loads(text)
             if data["version"] != PLAN_VERSION:
                 raise ConfigError(
-                    f"{where} was made by another version of hcs-steps (plan version {data['version']}, this one "
+                    f"{where} was made by another version of hcs-steps (plan version {data['version']}, "
+                    "this one "
                     f"reads {PLAN_VERSION}).",
                     hint="Run snakemake again: it compiles the plan anew.",
                 )
@@ -266,7 +283,8 @@ class Plan:
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(
-                f"{where} is not a plan: {type(error).__name__}: {error}.", hint="Delete it and run snakemake again."
+                f"{where} is not a plan: {type(error).__name__}: {error}.",
+                hint="Delete it and run snakemake again.",
             ) from None
 
     @classmethod
@@ -276,7 +294,8 @@ class Plan:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"The plan {path} cannot be read: {error}.", hint="Run snakemake, or hcs compile --write, first."
+                f"The plan {path} cannot be read: {error}.",
+                hint="Run snakemake, or hcs compile --write, first.",
             ) from None
         return cls.from_json(text, where=str(path))
 
@@ -291,10 +310,15 @@ def digest(*parts: str) -> str:
     return state.hexdigest()
 
 
-def _encode(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """A part of a plan as JSON holds it."""
+    if is_dataclass(value):
+        return {item.name: plain_values(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} does not belong into a plan")
+        return {key: plain_values(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [plain_values(item) for item in value]
+    return value
 
 
 def _decode(cls: type[Plan], data: Mapping[str, Any]) -> Plan:
@@ -304,7 +328,8 @@ def _decode(cls: type[Plan], data: Mapping[str, Any]) -> Plan:
     )
     values["steps"] = tuple(_decode_step(step) for step in values["steps"])
     values["stages"] = tuple(
-        StagePlan(**{**s, "steps": tuple(s["steps"]), "upstream": tuple(s["upstream"])}) for s in values["stages"]
+        StagePlan(**{**s, "steps": tuple(s["steps"]), "upstream": tuple(s["upstream"])})
+        for s in values["stages"]
     )
     values["layouts"] = tuple(_decode_layout(layout) for layout in values["layouts"])
     values["units"] = {name: UnitPlan(**unit) for name, unit in values["units"].items()}

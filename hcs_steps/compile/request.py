@@ -24,8 +24,9 @@ class Limits:
 class CompileOptions:
     """How a pipeline is put on a plate.
 
-    ``wells`` is a well filter; ``select`` restricts site, channel, z_index and timepoint to the listed values
-    (channels by name or number). ``store_types`` are references of storage backends besides the built-in ones.
+    ``wells`` is a well filter; ``select`` restricts site, channel, z_index and timepoint to the listed
+    values (channels by name or number). ``store_types`` are references of storage backends besides the
+    built-in ones.
     """
 
     plate_id: str

@@ -1,7 +1,7 @@
 """Hashes of function sources, so that an edited function is a changed function.
 
-The hash covers the module that holds the function and, transitively, the modules of the same package (or folder) that
-it imports: a helper that changes changes the result. Sources are read, never run.
+The hash covers the module that holds the function and, transitively, the modules of the same package (or
+folder) that it imports: a helper that changes changes the result. Sources are read, never run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any
 
 
 def source_hash(func: Callable[..., Any]) -> str:
-    """Hash of the sources that ``func`` is made of; for a function without source, of its module's version."""
+    """Hash of the sources that ``func`` is made of; for a function without source, of its module's
+    version.
+    """
     module = sys.modules.get(func.__module__)
     path = getattr(module, "__file__", None)
     if path is None or not str(path).endswith(".py"):
@@ -72,7 +74,8 @@ def _imported_files(file: Path, root: Path) -> Iterator[Path]:
         for name in filter(None, names):
             target = base.joinpath(*name.split("."))
             for candidate in (target.with_suffix(".py"), target / "__init__.py"):
-                # A script's folder may hold anything; only what lies in the same package, or beside it, counts.
+                # A script's folder may hold anything; only what lies in the same package, or beside it,
+                # counts.
                 inside = candidate.is_relative_to(root / top) or file.parent in candidate.parents
                 if inside and candidate.is_file():
                     yield candidate.resolve()

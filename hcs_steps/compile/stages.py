@@ -1,17 +1,17 @@
 """Phase 3: materialization planning. Which steps end a stage, what each stage reads, and its fingerprint.
 
-A stage ends where images leave memory (they are then a checkpoint), before and after a plate-scope step, and at the
-end. Steps in between run in one job, their images never written.
+A stage ends where images leave memory (they are then a checkpoint), before and after a plate-scope step,
+and at the end. Steps in between run in one job, their images never written.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from hcs_steps import __version__
-from hcs_steps.compile.plan import RAW, Plan, StagePlan, StepPlan, digest
+from hcs_steps.compile.plan import RAW, Plan, StagePlan, StepPlan, digest, plain_values
 from hcs_steps.compile.request import Request
 from hcs_steps.errors import HcsError
 
@@ -64,7 +64,9 @@ def _upstream(plan: Plan, steps: Sequence[int], stages: Sequence[StagePlan]) -> 
 
 def last_producer(steps: Sequence[StepPlan], output: str) -> int | None:
     """Index of the last of ``steps`` that returns an output of that name, or None."""
-    makers = [i for i, step in enumerate(steps) if any(name == output for c in step.calls for name, _ in c.outputs)]
+    makers = [
+        i for i, step in enumerate(steps) if any(name == output for c in step.calls for name, _ in c.outputs)
+    ]
     return makers[-1] if makers else None
 
 
@@ -74,14 +76,16 @@ def _name(plan: Plan, steps: Sequence[int]) -> str:
 
 
 def _fingerprint(plan: Plan, stage: StagePlan, upstream: Sequence[str]) -> str:
-    """Hash of what the stage does: code, parameters, storage, everything upstream; not of where or how fast."""
+    """Hash of what the stage does: code, parameters, storage, everything upstream; not of where or how
+    fast.
+    """
     content = {
         "version": __version__,
-        "steps": [asdict(plan.steps[index]) for index in stage.steps],
+        "steps": [plain_values(plan.steps[index]) for index in stage.steps],
         "channels": dict(plan.plate.channels),
         "pixel_size_um": plan.plate.pixel_size_um,
         "grid_dimensions": plan.plate.grid_dimensions,
-        "storage": asdict(plan.storage),
+        "storage": plain_values(plan.storage),
         "tables": plan.tables if stage.name == CONSOLIDATE else None,
     }
     return digest(json.dumps(content, sort_keys=True), *upstream)

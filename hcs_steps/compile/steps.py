@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hcs_steps.compile.calls import plan_call
-from hcs_steps.compile.plan import CallPlan, PlateInfo, Plan, StepPlan, StoreSettings
+from hcs_steps.compile.plan import CallPlan, Plan, PlateInfo, StepPlan, StoreSettings
 from hcs_steps.compile.request import Request
 from hcs_steps.compile.units import LayoutBook, RawUnit, select_units
 from hcs_steps.errors import ConfigError, HcsError, PipelineError, nearest
@@ -50,7 +50,10 @@ def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
         for name, unit in raw_units.items()
     }
     zarr, config = request.pipeline.config.zarr, request.pipeline.config
-    notes = [*_left_out(steps, channels), *(f"{name} cannot run: {u.refused}." for name, u in units.items() if u.refused)]
+    notes = [
+        *_left_out(steps, channels),
+        *(f"{name} cannot run: {u.refused}." for name, u in units.items() if u.refused),
+    ]
     return (
         replace(
             plan,
@@ -79,12 +82,15 @@ def _check_names(steps: Sequence[FunctionStep]) -> list[HcsError]:
         if slug in seen:
             problems.append(
                 PipelineError(
-                    f"Two steps are called {step.name!r} and {seen[slug]!r}; their results would get the same name.",
+                    f"Two steps are called {step.name!r} and {seen[slug]!r}; their results would get the "
+                    "same name.",
                     hint="Give each step a name of its own.",
                 )
             )
         if slug in RESERVED:
-            problems.append(PipelineError(f"A step cannot be called {step.name!r}.", hint="Choose another name."))
+            problems.append(
+                PipelineError(f"A step cannot be called {step.name!r}.", hint="Choose another name.")
+            )
         seen[slug] = step.name
     return problems
 
@@ -139,20 +145,24 @@ def _plan_step(
 def _check_pattern(
     step: FunctionStep, units: Mapping[str, RawUnit], channels: Mapping[int, str]
 ) -> list[HcsError]:
-    """What is wrong with a mapping pattern: overlap with the stacked components, keys the plate does not have."""
+    """What is wrong with a mapping pattern: overlap with the stacked components, keys the plate does not
+    have.
+    """
     if None in step.pattern:
         return []
     where = f"Step {step.name!r}"
     if step.group_by is GroupBy.NONE:
         return [
             PipelineError(
-                f"{where} maps component values to functions, but group_by is none.", hint="Set group_by, e.g. channel."
+                f"{where} maps component values to functions, but group_by is none.",
+                hint="Set group_by, e.g. channel.",
             )
         ]
     if step.group_by.value in {c.value for c in step.variable_components}:
         return [
             PipelineError(
-                f"{where} stacks {step.group_by.value} (variable_components) and chooses functions by it (group_by); "
+                f"{where} stacks {step.group_by.value} (variable_components) and chooses functions by it "
+                "(group_by); "
                 "a stack then belongs to no single branch.",
                 hint="Take it out of variable_components, or use one function for all.",
             )
@@ -200,9 +210,13 @@ def _left_out(steps: Sequence[StepPlan], channels: Mapping[int, str]) -> list[st
     notes = []
     for step in steps:
         if "" not in step.branches and step.group_by == GroupBy.CHANNEL and step.unlisted == Unlisted.DROP:
-            dropped = [n for i, n in channels.items() if n not in step.branches and str(i) not in step.branches]
+            dropped = [
+                n for i, n in channels.items() if n not in step.branches and str(i) not in step.branches
+            ]
             if dropped:
-                notes.append(f"Step {step.name} leaves out {', '.join(dropped)} (unlisted: pass would keep them).")
+                notes.append(
+                    f"Step {step.name} leaves out {', '.join(dropped)} (unlisted: pass would keep them)."
+                )
     return notes
 
 
@@ -214,7 +228,9 @@ def check_backends(request: Request) -> list[HcsError]:
     """Backends that nobody has registered."""
     vfs, own = request.pipeline.config.vfs, set(request.options.store_types)
     return [
-        ConfigError(f"vfs.{key} is {str(value)!r}, which is no storage backend.", hint=nearest(str(value), allowed))
+        ConfigError(
+            f"vfs.{key} is {str(value)!r}, which is no storage backend.", hint=nearest(str(value), allowed)
+        )
         for key, value, allowed in (
             ("intermediate_backend", vfs.intermediate_backend, own | set(Backend)),
             ("materialization_backend", vfs.materialization_backend, own | set(MaterializationBackend)),
@@ -247,10 +263,13 @@ def _chunks(units: Sequence[str], size: int) -> dict[str, tuple[str, ...]]:
 
 def _tables(steps: Sequence[StepPlan]) -> dict[str, tuple[tuple[str, str], ...]]:
     """Table name -> where its rows come from; two steps with the same output get a table each."""
-    found = dict.fromkeys((s.name, name) for s in steps for c in s.calls for name, kind in c.outputs if kind == "table")
+    found = dict.fromkeys(
+        (s.name, name) for s in steps for c in s.calls for name, kind in c.outputs if kind == "table"
+    )
     counts = [name for _, name in found]
     return {
-        (name if counts.count(name) == 1 else f"{step}_{name}"): ((step, name),) for step, name in sorted(found)
+        (name if counts.count(name) == 1 else f"{step}_{name}"): ((step, name),)
+        for step, name in sorted(found)
     }
 
 

@@ -16,7 +16,9 @@ def declare_stores(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     problems = check_backends(request)
     if request.inventory.rows <= 0 or request.inventory.columns <= 0:
         problems.append(
-            ConfigError(f"The plate {plan.plate.id} has no dimensions.", hint="Check its inventory with hcs inspect.")
+            ConfigError(
+                f"The plate {plan.plate.id} has no dimensions.", hint="Check its inventory with hcs inspect."
+            )
         )
     return plan, problems
 

@@ -48,11 +48,14 @@ def select_units(inventory: Inventory, options: CompileOptions) -> tuple[dict[st
             grouped.setdefault(name, []).append(plane)
     if not grouped and not problems:
         problems.append(
-            PlateError(f"No plane of {inventory.plate_path} is left after the filters.", hint="Loosen 'select'.")
+            PlateError(
+                f"No plane of {inventory.plate_path} is left after the filters.", hint="Loosen 'select'."
+            )
         )
     patterns = {key_of(p)[1:] for planes in grouped.values() for p in planes}
     units = {
-        name: RawUnit(planes[0].well, tuple(planes), _missing(planes, patterns)) for name, planes in grouped.items()
+        name: RawUnit(planes[0].well, tuple(planes), _missing(planes, patterns))
+        for name, planes in grouped.items()
     }
     return units, problems
 
@@ -77,7 +80,9 @@ def _selection(
             there |= {name: number for number, name in inventory.channels.items()}
         unknown = [str(value) for value in values if str(value) not in there]
         problems += [
-            ConfigError(f"select.{component}: the plate has no {component} {value!r}.", hint=nearest(value, there))
+            ConfigError(
+                f"select.{component}: the plate has no {component} {value!r}.", hint=nearest(value, there)
+            )
             for value in unknown
         ]
         chosen[component] = {there[str(value)] for value in values if str(value) in there}

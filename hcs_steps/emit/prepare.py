@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hcs_steps.compile import CompileOptions, Limits, compile_plate
+from hcs_steps.compile.key import plan_key
 from hcs_steps.compile.plan import Plan
 from hcs_steps.compile.request import Request
-from hcs_steps.compile.key import plan_key
 from hcs_steps.errors import ConfigError, PlateError
 from hcs_steps.pipeline.files import load_pipeline
 from hcs_steps.pipeline.step import Pipeline
@@ -26,7 +26,9 @@ from hcs_steps.settings import PlateSettings, WorkflowSettings, plate_ids
 
 @dataclass(frozen=True)
 class Prepared:
-    """One plate ready to run: its results folder, its plan, and the inventory if the plan is not on disk yet."""
+    """One plate ready to run: its results folder, its plan, and the inventory if the plan is not on disk
+    yet.
+    """
 
     results: Results
     plan: Plan
@@ -42,18 +44,15 @@ def prepare_plates(
     settings: WorkflowSettings,
     *,
     root: Path,
-    pipelines: Mapping[int, Pipeline] | None = None,
-    store_types: Mapping[str, str] | None = None,
-    search_path: tuple[str, ...] = (),
 ) -> list[Prepared]:
-    """All plates of a configuration, read and compiled.
+    """All plates of a configuration, read and compiled. Raises what reading and compiling raise.
 
-    ``root`` is the working directory, whose modules a pipeline may name; ``pipelines`` gives pipelines that are not
-    files, by the plate's position. Raises what reading and compiling raise.
+    ``root`` is the working directory: its modules can be named in pipelines.
     """
+    search_path = (str(root), *(str(folder.resolve()) for folder in settings.search_path))
     prepared = []
-    for number, (plate, name) in enumerate(zip(settings.plates, plate_ids(settings.plates), strict=True)):
-        pipeline = (pipelines or {}).get(number) or plate_pipeline(plate)
+    for plate, name in zip(settings.plates, plate_ids(settings.plates), strict=True):
+        pipeline = plate_pipeline(plate)
         results = Results(results_folder(settings.output, name, pipeline))
         check_folders(plate.path, results.root)
         inventory = open_plate(
@@ -65,7 +64,7 @@ def prepare_plates(
             cache=results.root,
             keep=False,
         )
-        options = compile_options(plate, name, (str(root), *search_path), store_types or {})
+        options = compile_options(plate, name, search_path, settings.storage_backends)
         prepared.append(Prepared(results, _plan(results, inventory, pipeline, options), inventory))
     return prepared
 
@@ -108,14 +107,19 @@ def memory_mb() -> int:
 
 
 def check_folders(plate: Path, results: Path) -> None:
-    """Refuse results inside the plate, a plate inside the results, and an output folder that cannot be written."""
+    """Refuse results inside the plate, a plate inside the results, and an output folder that cannot be
+    written.
+    """
     plate, results = plate.resolve(), results.resolve()
     if results == plate or plate in results.parents:
         raise ConfigError(
-            f"The results folder {results} lies inside the plate folder {plate}; raw data is never written to.",
+            f"The results folder {results} lies inside the plate folder {plate}; raw data is never "
+            "written to.",
             hint="Set 'output:' to a folder outside the plate.",
         )
-    if results in plate.parents or results.parent in plate.parents and _holds_results(results.parent, plate):
+    if results in plate.parents or (
+        results.parent in plate.parents and _holds_results(results.parent, plate)
+    ):
         raise PlateError(
             f"The plate folder {plate} lies inside the results folder {results}.",
             hint="Move the plate, or set 'output:' to another folder.",

@@ -1,7 +1,8 @@
 """Plans -> Snakemake rules: one rule per stage, with wildcards for the plate and the job.
 
-The text is the same for the same plans, says nothing of single wells, and holds no logic: inputs and fingerprints
-come from the loaded plans (`hcs_steps.emit.workflow.Workflow`, called ``HCS`` in the Snakefile).
+The text is the same for the same plans, says nothing of single wells, and holds no logic: inputs and
+fingerprints come from the loaded plans (`hcs_steps.emit.workflow.Workflow`, called ``HCS`` in the
+Snakefile).
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from dataclasses import dataclass
 from hcs_steps.compile.plan import Plan, StagePlan
 from hcs_steps.compile.steps import slugify
 
-HEADER = '''\
+HEADER = """\
 # Written by hcs-steps from the compiled plans; changes are overwritten.
 # One rule per stage. A job is a stage over one unit of a plate, or over a chunk of units (units_per_job).
-'''
+"""
 
-RULE = '''
+RULE = """
 rule {rule}:
     input:
         lambda wildcards: HCS.inputs(wildcards, "{stage}"),
@@ -39,7 +40,7 @@ rule {rule}:
     shell:
         "{{HCS.command}} step --plan {{wildcards.results:q}}/plan.json --stage {stage}"
         " --job {{wildcards.job:q}} --marker {{output:q}} --log {{log:q}}"
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,15 @@ def group_plans(plans: Mapping[str, Plan]) -> list[Group]:
     """Plates (results folder -> plan) by what their rules say; the name of a single group is empty."""
     alike: dict[str, list[str]] = {}
     for folder, plan in plans.items():
-        alike.setdefault(plan.pipeline + repr([_rule_values(stage) for stage in plan.stages]), []).append(folder)
+        alike.setdefault(plan.pipeline + repr([_rule_values(stage) for stage in plan.stages]), []).append(
+            folder
+        )
     names: list[str] = []
     for folders in alike.values():
         base = slugify(plans[folders[0]].pipeline)
-        number = sum(name.removesuffix(f"_{name.rpartition('_')[2]}") == base or name == base for name in names)
+        number = sum(
+            name.removesuffix(f"_{name.rpartition('_')[2]}") == base or name == base for name in names
+        )
         names.append(base if number == 0 else f"{base}_{number + 1}")
     return [
         Group("" if len(alike) == 1 else name, plans[folders[0]].stages, tuple(folders))

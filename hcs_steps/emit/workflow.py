@@ -1,7 +1,8 @@
 """What the Snakefile talks to: the plans of all plates, ready for rules.
 
-The main Snakemake process reads and compiles while it parses, in memory, so that a dry run leaves no trace; `write`
-puts plans and rules on disk when a run starts. Any process that Snakemake spawns only loads the plans.
+The main Snakemake process reads and compiles while it parses, in memory, so that a dry run leaves no trace;
+`write` puts plans and rules on disk when a run starts. Any process that Snakemake spawns only loads the
+plans.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
+from hcs_steps.compile.plan import Plan, StagePlan
 from hcs_steps.emit.rules import emit_rules, group_plans
 from hcs_steps.errors import HcsError
 from hcs_steps.results import Results
@@ -28,8 +29,8 @@ FINISH = "finish"
 class Workflow:
     """The plans of a workflow, by results folder, as rules need them.
 
-    Everything a rule asks for is answered from what was there when the workflow was loaded: Snakemake may ask again
-    after a job has run, and must get the same answer.
+    Everything a rule asks for is answered from what was there when the workflow was loaded: Snakemake may
+    ask again after a job has run, and must get the same answer.
     """
 
     def __init__(self, plans: Mapping[str, Plan], prepared: Any = ()) -> None:
@@ -76,9 +77,11 @@ class Workflow:
         return [m for name in own.upstream for m in self._markers(wildcards.results, plan.stage(name), job)]
 
     def fingerprint(self, wildcards: Any, stage: str) -> str:
-        """What decides whether a job runs again: its units' fingerprints, and how often they have failed so far.
+        """What decides whether a job runs again: its units' fingerprints, and how often they have failed so
+        far.
 
-        A failure counts one up, so the next run retries the job; success changes nothing, so the one after does not.
+        A failure counts one up, so the next run retries the job; success changes nothing, so the one after
+        does not.
         """
         plan = self.plans[wildcards.results]
         own = plan.stage(stage)
@@ -121,8 +124,9 @@ class Workflow:
 def load_workflow(config: Mapping[str, Any], *, main_process: bool, scratch: Path) -> tuple[Workflow, str]:
     """The workflow of a configuration, and the file that holds its rules.
 
-    ``scratch`` is a folder of the calling process that is removed with it: rules are included from there until a run
-    writes them to the work folder. Ends the process with exit code 2 and one paragraph if nothing can start.
+    ``scratch`` is a folder of the calling process that is removed with it: rules are included from there
+    until a run writes them to the work folder. Ends the process with exit code 2 and one paragraph if
+    nothing can start.
     """
     try:
         settings = parse_settings(config)

@@ -1,7 +1,8 @@
 """The configuration of a pipeline, as immutable models.
 
-Every model takes enumerations as members or strings and refuses unknown keys with the nearest valid one. The
-short names (``path_planning``, ``vfs``, ``zarr``) and the long ones (``path_planning_config`` ...) mean the same.
+Every model takes enumerations as members or strings and refuses unknown keys with the nearest valid one.
+The short names (``path_planning``, ``vfs``, ``zarr``) and the long ones (``path_planning_config`` ...) mean
+the same.
 """
 
 from __future__ import annotations
@@ -58,10 +59,13 @@ class VFSConfig(Model):
     """Where images are kept."""
 
     intermediate_backend: Backend | str = Backend.MEMORY
-    """Between steps: ``memory`` fuses steps into one job per unit, ``disk`` and ``zarr`` make one job per step.
-    Also the name of a backend registered in a `StorageRegistry`."""
+    """Between steps: ``memory`` fuses steps into one job per unit, ``disk`` and ``zarr`` make one job per
+    step. Also the name of a backend registered in a `StorageRegistry`.
+    """
     materialization_backend: MaterializationBackend | str = MaterializationBackend.ZARR
-    """For the pipeline's final images and those of steps with ``force_disk_output``: ``zarr`` or ``disk`` (TIFF)."""
+    """For the pipeline's final images and those of steps with ``force_disk_output``: ``zarr`` or ``disk``
+    (TIFF).
+    """
 
     @field_validator("intermediate_backend", mode="before")
     @classmethod

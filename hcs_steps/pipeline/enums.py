@@ -75,7 +75,9 @@ class ZarrCompressor(StrEnum):
 
 
 class ZarrChunkStrategy(StrEnum):
-    """``adaptive``: chunks of 1 to 4 MB; ``plane``: one chunk per plane; ``well``: one per site's whole image."""
+    """``adaptive``: chunks of 1 to 4 MB; ``plane``: one chunk per plane; ``well``: one per site's whole
+    image.
+    """
 
     ADAPTIVE = "adaptive"
     PLANE = "plane"
@@ -83,7 +85,9 @@ class ZarrChunkStrategy(StrEnum):
 
 
 class MissingPolicy(StrEnum):
-    """What a missing plane does to its unit: the unit fails, the site is left out, or the plane reads as zeros."""
+    """What a missing plane does to its unit: the unit fails, the site is left out, or the plane reads as
+    zeros.
+    """
 
     FAIL_UNIT = "fail_unit"
     SKIP_SITE = "skip_site"

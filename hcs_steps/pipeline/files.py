@@ -1,7 +1,8 @@
 """Pipelines as files: YAML and Python, each convertible into the other without loss.
 
-A YAML pipeline is data and is checked against `PipelineFile` before anything is built. A Python pipeline is code
-and is run: only ever one of the user's own repository. It assigns a `Pipeline` to the name ``pipeline``.
+A YAML pipeline is data and is checked against `PipelineFile` before anything is built. A Python pipeline is
+code and is run: only ever one of the user's own repository. It assigns a `Pipeline` to the name
+``pipeline``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class StepFile(Model):
     name: str | None = None
     """Names the step's outputs; the function's name by default."""
     func: str | list[Any] | dict[str | int, Any]
-    """A function, ``{use: function, with: {arguments}}``, a list of these, or a mapping of component values."""
+    """A function, ``{use: function, with: {arguments}}``, a list of these, or a mapping of component
+    values.
+    """
     variable_components: str | list[str] = Field(default=["site"])
     """Components stacked on axis 0: site, channel, z_index, timepoint."""
     group_by: str | None = "channel"
@@ -68,7 +71,9 @@ def load_pipeline(path: Path | str) -> Pipeline:
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"There is no pipeline file {path}.", hint="Check 'pipeline:' in the configuration.")
+        raise ConfigError(
+            f"There is no pipeline file {path}.", hint="Check 'pipeline:' in the configuration."
+        )
     if path.suffix == ".py":
         return _load_python(path)
     return pipeline_from_dict(load_yaml(path), where=str(path), name=path.stem)
@@ -123,8 +128,13 @@ def pipeline_to_python(pipeline: Pipeline) -> str:
     for step in pipeline.steps:
         settings = step.settings()
         func = settings.pop("func")
-        arguments = [f"func={_literal(func)}", *(f"{key}={_literal(value)}" for key, value in settings.items())]
-        steps.append("        FunctionStep(\n" + "".join(f"            {a},\n" for a in arguments) + "        ),\n")
+        arguments = [
+            f"func={_literal(func)}",
+            *(f"{key}={_literal(value)}" for key, value in settings.items()),
+        ]
+        steps.append(
+            "        FunctionStep(\n" + "".join(f"            {a},\n" for a in arguments) + "        ),\n"
+        )
     config = _config_dict(pipeline.config)
     return (
         '"""' + (pipeline.description or f"Pipeline {pipeline.name}.").replace('"""', "'''") + '"""\n\n'
@@ -158,7 +168,7 @@ def _keys_at(model: type[Model], location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         if isinstance(part, int):
             continue
-        named = {name: info for name, info in getattr(current, "model_fields", {}).items()}
+        named = dict(getattr(current, "model_fields", {}))
         info = named.get(part) or named.get(part.removesuffix("_config"))
         if info is None:
             continue

@@ -40,8 +40,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def register_function(name: str) -> Callable[[F], F]:
     """Give a step function of one's own a short name for use in Python pipelines of the same process.
 
-    Pipeline files that other processes read name the function by ``package.module:function``; a registered short
-    name is replaced by that reference when a pipeline is compiled or saved.
+    Pipeline files that other processes read name the function by ``package.module:function``; a registered
+    short name is replaced by that reference when a pipeline is compiled or saved.
     """
 
     def remember(func: F) -> F:
@@ -63,19 +63,23 @@ def known_names() -> tuple[str, ...]:
 
 
 def reference_of(func: Callable[..., Any] | str) -> str:
-    """The reference of a function (short for built-ins). Raises `PipelineError` for what no process can import."""
+    """The reference of a function (short for built-ins). Raises `PipelineError` for what no process can
+    import.
+    """
     if isinstance(func, str):
         return _registered.get(func, func)
     module, name = getattr(func, "__module__", None), getattr(func, "__qualname__", None)
     if not callable(func) or module is None or name is None:
         raise PipelineError(
             f"{func!r} is not a function.",
-            hint="A step takes a function, its name, (function, {arguments}), a list of these, or a mapping of "
+            hint="A step takes a function, its name, (function, {arguments}), a list of these, or a "
+            "mapping of "
             "component values to these.",
         )
     if "<" in name:
         raise PipelineError(
-            f"The function {name} is a lambda or is defined inside another function, so the jobs cannot import it.",
+            f"The function {name} is a lambda or is defined inside another function, so the jobs cannot "
+            "import it.",
             hint="Define it at the top level of a module.",
         )
     if module == "__main__":
@@ -83,7 +87,9 @@ def reference_of(func: Callable[..., Any] | str) -> str:
         if script is None:
             raise PipelineError(
                 f"The function {name} was typed into an interactive session, so the jobs cannot import it.",
-                hint="Save it in a file, for instance functions/mine.py, and use 'functions.mine:" + name + "'.",
+                hint="Save it in a file, for instance functions/mine.py, and use 'functions.mine:"
+                + name
+                + "'.",
             )
         return f"{Path(script).resolve().as_posix()}:{name}"
     reference = f"{module}:{name}"
@@ -102,7 +108,8 @@ def resolve(reference: str, search_path: tuple[str, ...] = ()) -> Callable[..., 
     if ":" not in full:
         raise PipelineError(
             f"There is no step function named {reference!r}.",
-            hint=nearest(reference, known_names()) + " A function of your own is written package.module:function.",
+            hint=nearest(reference, known_names())
+            + " A function of your own is written package.module:function.",
         )
     where, _, name = full.rpartition(":")
     try:
@@ -111,7 +118,8 @@ def resolve(reference: str, search_path: tuple[str, ...] = ()) -> Callable[..., 
     except (ImportError, OSError, SyntaxError) as error:
         raise PipelineError(
             f"The module of the step function {reference!r} cannot be imported: {error}.",
-            hint="Write it as package.module:function; the working directory, and so a functions/ folder in it, "
+            hint="Write it as package.module:function; the working directory, and so a functions/ folder "
+            "in it, "
             "is searched.",
         ) from error
     func: Any = module

@@ -1,8 +1,8 @@
 """How planes become stacks: the one definition that the compiler predicts with and the runner works by.
 
-Planes are stacked along axis 0 in the order site, channel, z_index, timepoint, whatever the order in which the
-variable components are listed; there is one stack per combination of the other components. Two variable components
-share axis 0. ``group_by`` never changes a stack.
+Planes are stacked along axis 0 in the order site, channel, z_index, timepoint, whatever the order in which
+the variable components are listed; there is one stack per combination of the other components. Two variable
+components share axis 0. ``group_by`` never changes a stack.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def output_keys(stack: Sequence[PlaneKey], *, reduces: bool) -> tuple[PlaneKey, 
 def best_match(candidates: Sequence[Group], wanted: Group) -> int | None:
     """Which of the calls of an earlier step belongs to a call with the fixed components ``wanted``.
 
-    The one that contradicts fewest components and agrees in most; the first of equals. None without candidates.
+    The one that contradicts fewest components and agrees in most; the first of equals. None without
+    candidates.
     """
     if not candidates:
         return None

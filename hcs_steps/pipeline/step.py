@@ -7,7 +7,8 @@ A function pattern is one of
 - a list of these: a chain, applied one after the other to the same stack,
 - a mapping from values of the ``group_by`` component (channel names or numbers) to any of these.
 
-Patterns are kept in one normal form, `Call` tuples by branch, so that two pipelines are equal when they mean the same.
+Patterns are kept in one normal form, `Call` tuples by branch, so that two pipelines are equal when they
+mean the same.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from types import MappingProxyType
 from typing import Any
 
 from hcs_steps.errors import PipelineError
+from hcs_steps.frozen import FrozenDict, freeze, thaw
 from hcs_steps.pipeline.config import GlobalPipelineConfig
 from hcs_steps.pipeline.enums import (
     GroupBy,
@@ -98,12 +99,12 @@ class FunctionStep:
         where = f"Step {name!r}" if name else f"The step of {_first(pattern).function}"
         values = {
             "name": name or _first(pattern).function.rpartition(":")[2],
-            "pattern": MappingProxyType(pattern),
+            "pattern": FrozenDict(pattern),
             "variable_components": members(VariableComponents, variable_components, where),
             "group_by": member(GroupBy, GroupBy.NONE if group_by is None else group_by, where),
             "input_source": member(InputSource, input_source, where),
             "force_disk_output": bool(force_disk_output),
-            "well_filter": plain(well_filter),
+            "well_filter": freeze(plain(well_filter)),
             "scope": member(Scope, scope, where),
             "unlisted": member(Unlisted, unlisted, where),
         }
@@ -114,15 +115,12 @@ class FunctionStep:
     def func(self) -> Any:
         """The pattern in the form in which a pipeline file holds it."""
         branches = {key: _written(chain) for key, chain in self.pattern.items()}
-        return branches[None] if None in branches else branches
+        return branches.get(None, branches)
 
     @property
     def calls(self) -> Iterator[tuple[str | None, Call]]:
         """Every call with its branch."""
         return ((branch, call) for branch, chain in self.pattern.items() for call in chain)
-
-    def __hash__(self) -> int:
-        return hash((self.name, str(self.func)))
 
     def settings(self) -> dict[str, Any]:
         """Every parameter that differs from its default, in plain values: what a file needs to say."""
@@ -137,7 +135,9 @@ class FunctionStep:
 
 @dataclass(frozen=True, init=False)
 class Pipeline:
-    """An ordered list of steps and their configuration. Immutable; one pipeline serves any number of plates."""
+    """An ordered list of steps and their configuration. Immutable; one pipeline serves any number of
+    plates.
+    """
 
     name: str
     steps: tuple[FunctionStep, ...]
@@ -192,7 +192,9 @@ def plain(value: Any) -> Any:
 def _pattern(func: Any, where: str) -> dict[str | None, tuple[Call, ...]]:
     if isinstance(func, Mapping) and "use" not in func:
         if not func:
-            raise PipelineError(f"{where}: the function mapping is empty.", hint="Name at least one component value.")
+            raise PipelineError(
+                f"{where}: the function mapping is empty.", hint="Name at least one component value."
+            )
         return {str(plain(key)): _chain(value, f"{where}, branch {key!r}") for key, value in func.items()}
     return {None: _chain(func, where)}
 
@@ -210,7 +212,8 @@ def _call(item: Any, where: str) -> Call:
     if isinstance(item, tuple):
         if len(item) != 2 or not isinstance(item[1], Mapping):
             raise PipelineError(
-                f"{where}: {item!r} is not (function, {{arguments}}).", hint="Give a pair, the second a mapping."
+                f"{where}: {item!r} is not (function, {{arguments}}).",
+                hint="Give a pair, the second a mapping.",
             )
         function, kwargs = item
     elif isinstance(item, Mapping):
@@ -226,11 +229,11 @@ def _call(item: Any, where: str) -> Call:
         function, kwargs = item, {}
     if not isinstance(kwargs, Mapping):
         raise PipelineError(f"{where}: 'with' must be a mapping of arguments, not {kwargs!r}.")
-    return Call(reference_of(function), MappingProxyType({str(k): plain(v) for k, v in kwargs.items()}))
+    return Call(reference_of(function), freeze({str(k): plain(v) for k, v in kwargs.items()}))
 
 
 def _written(chain: tuple[Call, ...]) -> Any:
-    calls = [{"use": c.function, "with": dict(c.kwargs)} if c.kwargs else c.function for c in chain]
+    calls = [{"use": c.function, "with": thaw(c.kwargs)} if c.kwargs else c.function for c in chain]
     return calls[0] if len(calls) == 1 else calls
 
 

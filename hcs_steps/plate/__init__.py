@@ -4,7 +4,7 @@
 NumPy nor a file-format library.
 """
 
-from hcs_steps.plate.detect import READERS, detect
+from hcs_steps.plate.detect import READERS
 from hcs_steps.plate.inventory import Inventory, Plane, Problem
 from hcs_steps.plate.listing import FileListing, list_files
 from hcs_steps.plate.missing import missing_planes
@@ -32,7 +32,6 @@ __all__ = [
     "READERS",
     "canonical_well",
     "compact_wells",
-    "detect",
     "expand_wells",
     "inventory_json",
     "inventory_table",

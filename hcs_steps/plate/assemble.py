@@ -169,7 +169,8 @@ def _channel_names(
         header = survey.channels.get(number)
         meta = header.metaseries if header else None
         told = (meta.illumination or meta.image_name) if meta else ""
-        names[number] = renamed.get(number) or stated.get(number) or told or f"w{number}"
+        known = _printable(stated.get(number, "")) or _printable(told)
+        names[number] = renamed.get(number) or known or f"w{number}"
     times = Counter(names.values())
     unique = {n: name if times[name] == 1 or n in renamed else f"{name}_w{n}" for n, name in names.items()}
     for name, count in Counter(unique.values()).items():
@@ -180,6 +181,11 @@ def _channel_names(
                 hint="Give every channel a name of its own.",
             )
     return unique
+
+
+def _printable(name: str) -> str:
+    """Metadata is foreign text: without line breaks and control characters."""
+    return "".join(character for character in name if character.isprintable()).strip()
 
 
 def _grid(found: Mapping[PlaneKey, FileEntry], survey: HeaderSurvey) -> tuple[int, int] | None:

@@ -2,6 +2,11 @@
 
 Planes come from file names and folders; the HTD file names waves, gives the plate's and the sites' grid, and
 is compared with the files. Where they contradict, the files win and the contradiction is reported.
+
+`Inventory.metadata` gets, where known: ``htd`` (its path), ``plate_id``, ``description``, ``site_cells``
+(JSON: site -> [row, column] in the grid of sites, which may have holes), ``z_step_um``, ``time_interval_s``,
+``objective``, ``numerical_aperture``, ``exposure``, ``wavelength_nm``, ``binning``, ``z_projection_method``,
+``headers_opened`` and ``sidecar_files`` (number of files that are no TIFF).
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def inventory_json(inventory: Inventory) -> dict[str, Any]:
 
 
 def inventory_table(inventory: Inventory) -> str:
-    """The inventory's facts as plain text of at most 100 columns (a map of a 1536-well plate needs 103)."""
+    """The inventory's facts as plain text of at most 100 columns."""
     facts = inventory_json(inventory)
     lines = [
         *_line("plate", f"{facts['plate']} ({facts['path']})"),

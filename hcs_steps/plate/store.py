@@ -43,7 +43,8 @@ def write_inventory(inventory: Inventory, path: Path) -> None:
     schema = pyarrow.schema(list(zip(Plane._fields, types, strict=True)), metadata={_KEY: _header(inventory)})
     arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, types, strict=True)]
     table = pyarrow.Table.from_arrays(arrays, schema=schema)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A random name, because process ids repeat across the nodes that share a work folder.
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

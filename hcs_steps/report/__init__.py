@@ -1,0 +1,1 @@
+"""What is made of a whole plate: joined tables, and what is missing."""

@@ -22,8 +22,8 @@ Records = Mapping[tuple[str, str], Mapping[str, Any]]
 def consolidate(plan: Plan, stage: StagePlan, results: Results, records: Records, made: Made) -> None:
     """Write ``tables/<name>.parquet`` and ``.csv``, ``tables/wells``, and ``failures.csv``.
 
-    Tables are joined file by file, so memory does not grow with the plate. Units without a valid record are left out
-    of the tables and named in ``wells`` and ``failures.csv``.
+    Tables are joined file by file, so memory does not grow with the plate. Units without a valid record are
+    left out of the tables and named in ``wells`` and ``failures.csv``.
     """
     for name, parts in plan.tables.items():
         paths = _parts(plan, results, records, parts)
@@ -62,7 +62,9 @@ def _parts(plan: Plan, results: Results, records: Records, sources: Any) -> list
 
 def failures_csv(failures: list[dict[str, Any]]) -> str:
     """Open failures as CSV, one row each."""
-    return rows_csv([{name: item.get(name, "") for name in FAILURE_COLUMNS} for item in failures], FAILURE_COLUMNS)
+    return rows_csv(
+        [{name: item.get(name, "") for name in FAILURE_COLUMNS} for item in failures], FAILURE_COLUMNS
+    )
 
 
 def rows_csv(rows: list[dict[str, Any]], columns: tuple[str, ...] | None = None) -> str:

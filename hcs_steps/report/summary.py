@@ -11,10 +11,12 @@ from hcs_steps.compile.plan import Plan
 def well_rows(
     plan: Plan, records: Mapping[tuple[str, str], Mapping[str, Any]], failures: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """One row per unit: plate, well, unit, status, failed stage and error, and the rows of every table by channel.
+    """One row per unit: plate, well, unit, status, failed stage and error, and the rows of every table by
+    channel.
 
-    ``status`` is ``done`` (every stage of the unit has its record), ``failed`` or ``incomplete``. A count column
-    is called ``Count_<table>_<channel>``; a channel without objects counts 0, a unit without results has none.
+    ``status`` is ``done`` (every stage of the unit has its record), ``failed`` or ``incomplete``. A count
+    column is called ``Count_<table>_<channel>``; a channel without objects counts 0, a unit without results
+    has none.
     """
     failed = {item["unit"]: item for item in reversed(failures)}
     counts = {unit: unit_counts(plan, unit, records) for unit in plan.units}
@@ -38,7 +40,9 @@ def well_rows(
     return rows
 
 
-def unit_counts(plan: Plan, unit: str, records: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[str, int]:
+def unit_counts(
+    plan: Plan, unit: str, records: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> dict[str, int]:
     """Rows of every per-object table of a unit, summed by channel over sites, z and time."""
     counts: dict[str, int] = {}
     names = {source: table for table, sources in plan.tables.items() for source in sources}

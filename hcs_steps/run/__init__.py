@@ -1,0 +1,1 @@
+"""Running stages: images read, functions called, results published, records written."""

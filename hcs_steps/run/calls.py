@@ -1,7 +1,7 @@
 """One call of a step function: its arguments filled, its result checked and normalised.
 
-What comes back from a function is normalised here, before it goes to memory or to a store, so that a pipeline gives
-the same bytes whichever way its images travel.
+What comes back from a function is normalised here, before it goes to memory or to a store, so that a
+pipeline gives the same bytes whichever way its images travel.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from hcs_steps.arrays import to_numpy
 from hcs_steps.compile.plan import CallPlan
 from hcs_steps.errors import StepError
+from hcs_steps.frozen import thaw
 from hcs_steps.pipeline.stacks import output_keys
 from hcs_steps.storage.protocol import Image, PlaneKey
 
@@ -47,7 +48,8 @@ def run_chain(
 ) -> Image:
     """Apply a chain to a stack (N, Y, X) and return the last stack; named outputs go into ``result``.
 
-    ``keys`` are the planes of the stack; ``given`` fills injected parameters; outputs of earlier calls of the chain come before it.
+    ``keys`` are the planes of the stack; ``given`` fills injected parameters; outputs of earlier calls of
+    the chain come before it.
     """
     for call in chain:
         injected = {
@@ -56,13 +58,15 @@ def run_chain(
             if name in result.outputs or name in given
         }
         device = on_gpu and "gpu" in call.devices
-        returned = functions[call.function](_moved(stack, device), **dict(call.kwargs), **injected)
+        returned = functions[call.function](_moved(stack, device), **thaw(call.kwargs), **injected)
         keys = output_keys(keys, reduces=call.reduces)
         stack = _take(call, returned, len(stack), keys, result)
     return stack
 
 
-def _take(call: CallPlan, returned: Any, planes: int, keys: tuple[PlaneKey, ...], result: CallResult) -> Image:
+def _take(
+    call: CallPlan, returned: Any, planes: int, keys: tuple[PlaneKey, ...], result: CallResult
+) -> Image:
     """The stack out of what a function returned; its named outputs are checked and remembered."""
     values = returned if isinstance(returned, tuple) else (returned,)
     if len(values) != 1 + len(call.outputs):
@@ -94,7 +98,9 @@ def _stack(call: CallPlan, value: Any, planes: int) -> Image:
     if image.dtype == bool:
         image = image.astype(np.uint8)
     if image.dtype.kind not in "uif":
-        raise StepError(f"{call.function} returned pixels of type {image.dtype}.", hint="Return a numeric array.")
+        raise StepError(
+            f"{call.function} returned pixels of type {image.dtype}.", hint="Return a numeric array."
+        )
     if image.dtype == np.float16 or image.dtype.itemsize > 8:
         image = image.astype(np.float32 if image.dtype == np.float16 else np.float64)
     return image.astype(image.dtype.newbyteorder("="), copy=False)
@@ -106,7 +112,8 @@ def _labels(call: CallPlan, name: str, value: Any, image: Image) -> Image:
         labels = labels[np.newaxis]
     if labels.shape != image.shape or labels.dtype.kind not in "ui":
         raise StepError(
-            f"{call.function} returned labels {name!r} of shape {labels.shape} and type {labels.dtype}; expected "
+            f"{call.function} returned labels {name!r} of shape {labels.shape} and type {labels.dtype}; "
+            "expected "
             f"integers of shape {image.shape}."
         )
     return labels.astype(np.uint32, copy=False)

@@ -24,7 +24,10 @@ def visible_gpus() -> tuple[str, ...]:
     if granted is not None:
         return tuple(part.strip() for part in granted.split(",") if part.strip() not in ("", "-1"))
     return tuple(
-        sorted((p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*")), key=lambda n: (len(n), n))
+        sorted(
+            (p.name.removeprefix("nvidia") for p in Path("/dev").glob("nvidia[0-9]*")),
+            key=lambda n: (len(n), n),
+        )
     )
 
 
@@ -42,8 +45,9 @@ def gpu_ready() -> bool:
 def leased_device(wanted: bool) -> Iterator[str]:
     """A device for the time of the block: ``cuda:<id>``, or ``cpu`` if none is wanted or there.
 
-    Waits until a device is free. The lock is the operating system's: it is gone when its holder is, however it died.
-    Must run before CUDA is initialised, because it narrows CUDA_VISIBLE_DEVICES to the leased device.
+    Waits until a device is free. The lock is the operating system's: it is gone when its holder is, however
+    it died. Must run before CUDA is initialised, because it narrows CUDA_VISIBLE_DEVICES to the leased
+    device.
     """
     devices = visible_gpus() if wanted else ()
     if not devices:

@@ -31,5 +31,7 @@ class Made:
     def add_file(self, results: Results, path: Path) -> str:
         """Remember a file; returns its path relative to the results."""
         relative = results.relative(path)
-        self.published.append({"path": relative, "size": path.stat().st_size, "checksum": checksum_file(path)})
+        self.published.append(
+            {"path": relative, "size": path.stat().st_size, "checksum": checksum_file(path)}
+        )
         return relative

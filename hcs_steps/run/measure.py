@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import resource
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,8 @@ PACKAGES = ("numpy", "scipy", "skimage", "zarr", "tifffile", "pyarrow", "cupy", 
 
 def reset_peak() -> None:
     """Start measuring peak memory anew, where the system can (Linux); otherwise the peak is the process's."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def peak_host_mb() -> int:

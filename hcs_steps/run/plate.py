@@ -13,6 +13,7 @@ from hcs_steps.arrays import to_numpy
 from hcs_steps.compile.plan import PLATE_UNIT, RAW, Plan, StagePlan, digest
 from hcs_steps.compile.units import key_of
 from hcs_steps.errors import StepError
+from hcs_steps.frozen import thaw
 from hcs_steps.pipeline.registry import resolve
 from hcs_steps.pipeline.stacks import group_stacks
 from hcs_steps.pipeline.step import plain
@@ -29,8 +30,8 @@ from hcs_steps.storage.tables import read_table, write_array, write_table
 class PlateData:
     """What a plate-scope function works on: ``f(plate, **params) -> out1`` or ``(out1, out2, ...)``.
 
-    ``units`` are the units whose upstream results are there, ``missing`` the others. Images come one stack at a
-    time and are never all in memory.
+    ``units`` are the units whose upstream results are there, ``missing`` the others. Images come one stack
+    at a time and are never all in memory.
     """
 
     def __init__(
@@ -64,19 +65,24 @@ class PlateData:
     def stacks(self, step: int | None = None) -> Iterator[tuple[str, Mapping[str, int], Image]]:
         """(unit, fixed components, stack (N, Y, X)) of every unit: the images that the step reads.
 
-        Stacks follow the step's ``variable_components``; ``step`` is its index in the plan, by default the stage's.
+        Stacks follow the step's ``variable_components``; ``step`` is its index in the plan, by default the
+        stage's.
         """
         index = self._stage.steps[0] if step is None else step
         own = self._plan.steps[index]
         for unit in self.units:
             found = self._plan.units[unit]
             layout = self._plan.layouts[found.layout]
-            source = RAW if own.input_source == "pipeline_start" else self._last_written(index, layout.sources)
+            source = (
+                RAW if own.input_source == "pipeline_start" else self._last_written(index, layout.sources)
+            )
             keys = layout.planes if source == RAW else layout.keys[source]
             planes = {key_of(p): p for p in read_unit_planes(self._results.inventory, found.well)}
             for group, stack in group_stacks(keys, own.variable_components):
                 if source == RAW:
-                    images = [read_plane(Path(self._plan.plate.path), planes[key]) for key in stack if key in planes]
+                    images = [
+                        read_plane(Path(self._plan.plate.path), planes[key]) for key in stack if key in planes
+                    ]
                 else:
                     images = [self._stores(source).read(found.well, key) for key in stack]
                 yield unit, group, np.stack(images)
@@ -88,7 +94,9 @@ class PlateData:
     def _complete(self, unit: str) -> bool:
         stages = (self._plan.stage(name) for name in self._stage.upstream)
         return all(
-            (s.name, unit) in self._records for s in stages if s.scope == "unit" and self._plan.in_stage(s, unit)
+            (s.name, unit) in self._records
+            for s in stages
+            if s.scope == "unit" and self._plan.in_stage(s, unit)
         )
 
 
@@ -111,7 +119,8 @@ def plate_fingerprint(plan: Plan, stage: StagePlan, results: Results) -> str:
     """A plate stage depends on its steps, on which units are there, and on what they were made of."""
     records = upstream_records(plan, stage, results)
     return digest(
-        plan.fingerprint(stage, PLATE_UNIT), *(f"{name}:{unit}:{r['fingerprint']}" for (name, unit), r in records.items())
+        plan.fingerprint(stage, PLATE_UNIT),
+        *(f"{name}:{unit}:{r['fingerprint']}" for (name, unit), r in records.items()),
     )
 
 
@@ -132,7 +141,7 @@ def run_plate_stage(
     (chain,) = step.branches.values()
     outputs: dict[str, Any] = {"tables": {}, "calls": []}
     for call in chain:
-        returned = resolve(call.function, plan.search_path)(data, **dict(call.kwargs))
+        returned = resolve(call.function, plan.search_path)(data, **thaw(call.kwargs))
         values = returned if isinstance(returned, tuple) else (returned,)
         if len(values) != len(call.outputs):
             raise StepError(

@@ -30,7 +30,9 @@ def compute_unit(
     stores: Callable[[int], ImageStore],
     on_gpu: bool,
 ) -> Made:
-    """Run the stage over the unit and publish the results. Nothing is visible before all steps have succeeded."""
+    """Run the stage over the unit and publish the results. Nothing is visible before all steps have
+    succeeded.
+    """
     context = ProcessingContext.create(plan, unit, planes)
     run = UnitRun(context, stage, stores, EarlierOutputs(plan, results, unit).find, on_gpu)
     made = run.run()
@@ -44,7 +46,9 @@ def compute_unit(
             labels = _labels(made, index)
             meta = image_meta(context, index)
             images = made.images[index]
-            published.add(stores(index).publish(context.well, images, labels, meta), Path(step.store).parent.as_posix())
+            published.add(
+                stores(index).publish(context.well, images, labels, meta), Path(step.store).parent.as_posix()
+            )
         published.outputs[step.name] = _publish_outputs(context, made, index, results, published)
     if context.layout.blank:
         published.notes.append(f"{len(context.layout.blank)} missing planes were read as zeros")
@@ -55,7 +59,9 @@ def compute_unit(
 def image_meta(context: ProcessingContext, index: int) -> ImageMeta:
     """What the store of a step is told of a unit's images."""
     plan = context.plan
-    positions = {k.site: (p.x_um, p.y_um) for k, p in sorted(context.planes.items(), reverse=True) if p.x_um == p.x_um}
+    positions = {
+        k.site: (p.x_um, p.y_um) for k, p in sorted(context.planes.items(), reverse=True) if p.x_um == p.x_um
+    }
     return ImageMeta(
         channels=context.channels(index),
         pixel_size_um=NAN if plan.plate.pixel_size_um is None else plan.plate.pixel_size_um,
@@ -67,7 +73,9 @@ def image_meta(context: ProcessingContext, index: int) -> ImageMeta:
 
 def _z_step(planes: Mapping[PlaneKey, Plane]) -> float:
     """Distance of z planes in micrometres: the median difference of neighbours, NaN if unknown."""
-    heights: dict[int, float] = {k.z_index: p.z_um for k, p in planes.items() if k.z_index > 0 and p.z_um == p.z_um}
+    heights: dict[int, float] = {
+        k.z_index: p.z_um for k, p in planes.items() if k.z_index > 0 and p.z_um == p.z_um
+    }
     if len(heights) < 2:
         return NAN
     indices = sorted(heights)
@@ -120,8 +128,10 @@ def _rows_by_plane(made: UnitResult, index: int, name: str) -> list[tuple[PlaneK
     for call in made.calls[index]:
         if name in call.outputs:
             output = call.outputs[name]
-            column = output.value["plane"] if "plane" in output.value else None
-            rows = np.bincount(np.asarray(column, np.int64), minlength=len(output.keys)) if column is not None else []
+            column = output.value.get("plane")
+            if column is None:
+                continue
+            rows = np.bincount(np.asarray(column, np.int64), minlength=len(output.keys))
             for key, count in zip(output.keys, rows, strict=False):
                 counts[key] = counts.get(key, 0) + int(count)
     return sorted(counts.items())
@@ -136,7 +146,9 @@ class EarlierOutputs:
         self.unit = unit
 
     def find(self, producer: int, name: str) -> tuple[list[Mapping[str, int]], list[Any]] | None:
-        """(fixed components, values) of every call of a step that returned the output; None if there is none."""
+        """(fixed components, values) of every call of a step that returned the output; None if there is
+        none.
+        """
         step = self.plan.steps[producer]
         stage = next(s for s in self.plan.stages if producer in s.steps)
         unit = PLATE_UNIT if stage.scope == "plate" else self.unit

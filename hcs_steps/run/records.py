@@ -1,8 +1,8 @@
 """Records, failures and job markers: the small JSON files that say what is done.
 
-A record is written last and atomically, so a unit that has one has everything the record lists. A failure file is
-open until the unit succeeds; then it is kept under another name, because its attempt number tells the next run that
-the unit has already been tried again.
+A record is written last and atomically, so a unit that has one has everything the record lists. A failure
+file is open until the unit succeeds; then it is kept under another name, because its attempt number tells
+the next run that the unit has already been tried again.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from hcs_steps.storage.atomic import write_json
 class Record:
     """The checkpoint of one finished unit in one stage.
 
-    ``start`` and ``end`` are UTC in ISO 8601; ``seconds`` is the time by step, with ``read`` and ``write``; memory
-    peaks are in MB; ``published`` lists every file or image group with size and checksum; ``outputs`` what later
-    steps may ask for: step -> calls, each with its fixed components, tables, arrays and values.
+    ``start`` and ``end`` are UTC in ISO 8601; ``seconds`` is the time by step, with ``read`` and ``write``;
+    memory peaks are in MB; ``published`` lists every file or image group with size and checksum;
+    ``outputs`` what later steps may ask for: step -> calls, each with its fixed components, tables, arrays
+    and values.
     """
 
     stage: str
@@ -104,7 +105,9 @@ def attempts(results: Results, stage: str, unit: str) -> int:
 
 
 def all_attempts(results: Results, stage: str) -> dict[str, int]:
-    """Unit -> failures so far, of every unit that ever failed in the stage; one directory listing if none did."""
+    """Unit -> failures so far, of every unit that ever failed in the stage; one directory listing if none
+    did.
+    """
     folder = results.failure(stage, "x").parent
     try:
         names = [entry.name for entry in os.scandir(folder) if entry.name.endswith(".json")]
@@ -129,6 +132,14 @@ def open_failures(results: Results, stages: Iterable[str]) -> list[dict[str, Any
 def write_marker(
     path: Path, stage: str, job: str, done: Mapping[str, str], failed: Iterable[str], blocked: Iterable[str]
 ) -> None:
-    """The output of a Snakemake job: its units' fingerprints, and which failed here or lack an upstream result."""
-    content = {"stage": stage, "job": job, "done": dict(done), "failed": sorted(failed), "blocked": sorted(blocked)}
+    """The output of a Snakemake job: its units' fingerprints, and which failed here or lack an upstream
+    result.
+    """
+    content = {
+        "stage": stage,
+        "job": job,
+        "done": dict(done),
+        "failed": sorted(failed),
+        "blocked": sorted(blocked),
+    }
     write_json(path, content)

@@ -1,7 +1,8 @@
 """The step runner: one stage over one or several units, each checkpointed, failing and rerunning alone.
 
-For every unit: skip it if its record already matches; leave it if something upstream is not there; otherwise run it,
-publish everything it made, and write its record last. A unit's error ends that unit and nothing else.
+For every unit: skip it if its record already matches; leave it if something upstream is not there;
+otherwise run it, publish everything it made, and write its record last. A unit's error ends that unit and
+nothing else.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
@@ -43,7 +43,9 @@ logger = logging.getLogger("hcs_steps")
 
 @dataclass
 class Outcome:
-    """What became of a job's units: finished (unit -> fingerprint), skipped of these, failed, blocked by upstream."""
+    """What became of a job's units: finished (unit -> fingerprint), skipped of these, failed, blocked by
+    upstream.
+    """
 
     done: dict[str, str] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
@@ -54,7 +56,8 @@ class Outcome:
 class Runner:
     """Runs stages of one plan.
 
-    ``log`` is named in failures; ``debug`` lets a unit's error through; ``force`` computes what is up to date.
+    ``log`` is named in failures; ``debug`` lets a unit's error through; ``force`` computes what is up to
+    date.
     """
 
     def __init__(
@@ -140,9 +143,12 @@ class Runner:
             raise ImageFileError(
                 f"The unit cannot run: {refused}.",
                 file="",
-                hint="Copy the missing files into the plate, or set missing: skip_site or blank for the plate.",
+                hint="Copy the missing files into the plate, or set missing: skip_site or blank for the "
+                "plate.",
             )
-        return compute_unit(self.plan, stage, unit, self.planes(unit), self.results, self.store, device != CPU)
+        return compute_unit(
+            self.plan, stage, unit, self.planes(unit), self.results, self.store, device != CPU
+        )
 
     def planes(self, unit: str) -> Mapping[Any, Any]:
         """The raw planes of a unit's well, by key."""
@@ -171,13 +177,16 @@ class Runner:
                 record = read_json(self.results.record(name, PLATE_UNIT))
                 if record is None or not record.get("success"):
                     return True
-            elif self.plan.in_stage(upstream, unit):
-                if not valid_record(self.results, name, unit, self.plan.fingerprint(upstream, unit)):
-                    return True
+            elif self.plan.in_stage(upstream, unit) and not valid_record(
+                self.results, name, unit, self.plan.fingerprint(upstream, unit)
+            ):
+                return True
         return False
 
     def _retract(self, stage: StagePlan, unit: str) -> list[str]:
-        """Take back the unit's record, so that nothing claims to be done meanwhile; returns what it published."""
+        """Take back the unit's record, so that nothing claims to be done meanwhile; returns what it
+        published.
+        """
         path = self.results.record(stage.name, unit)
         record = read_json(path)
         path.unlink(missing_ok=True)

@@ -35,16 +35,21 @@ def plane_table(
         "channel_name": np.array([channels.get(key.channel, str(key.channel)) for key in keys]),
         "z_index": np.array([key.z_index for key in keys], np.int64),
         "timepoint": np.array([key.timepoint for key in keys], np.int64),
-        **{name: np.array([NAN if p is None else getattr(p, name) for p in found], np.float64) for name in lengths},
+        **{
+            name: np.array([NAN if p is None else getattr(p, name) for p in found], np.float64)
+            for name in lengths
+        },
     }
 
 
 def unit_table(
     plate: str, well: str, calls: Iterable[CallResult], channels: Mapping[int, str]
 ) -> dict[str, dict[str, Any]]:
-    """The tables of one step over one unit, by output name: all calls' rows, each with its plane's components.
+    """The tables of one step over one unit, by output name: all calls' rows, each with its plane's
+    components.
 
-    A row's plane is the ``plane`` column of the function's table; without that column, the first of the stack.
+    A row's plane is the ``plane`` column of the function's table; without that column, the first of the
+    stack.
     """
     parts: dict[str, list[dict[str, Any]]] = {}
     for call in calls:
@@ -83,5 +88,7 @@ def _joined(pieces: list[dict[str, Any]]) -> dict[str, Any]:
             piece[name] if name in piece else np.full(len(piece["Metadata_Well"]), NAN) for piece in pieces
         ]
         joined[name] = np.concatenate(filled)
-    order = np.lexsort([joined[name] for name in ("Metadata_Timepoint", "Metadata_Z", "Metadata_Channel", "Metadata_Site")])
+    order = np.lexsort(
+        [joined[name] for name in ("Metadata_Timepoint", "Metadata_Z", "Metadata_Channel", "Metadata_Site")]
+    )
     return {name: column[order] for name, column in joined.items()}

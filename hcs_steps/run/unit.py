@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,12 +64,14 @@ class StepFailure(StepError):
 
 @dataclass
 class UnitResult:
-    """What the steps of a stage left: images and labels to publish, calls with named outputs, tables, seconds."""
+    """What the steps of a stage left: images and labels to publish, calls with named outputs, tables,
+    seconds.
+    """
 
     images: dict[int, dict[PlaneKey, Image]] = field(default_factory=dict)
     calls: dict[int, list[CallResult]] = field(default_factory=dict)
     tables: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     stacks: int = 0
 
 
@@ -134,7 +136,9 @@ class UnitRun:
             call = CallResult(group)
             given = self._given(index, step, group, stack_keys, channels)
             left = run_chain(chain, functions, stack, stack_keys, given, call, self.on_gpu)
-            images.update(zip(output_keys(stack_keys, reduces=any(c.reduces for c in chain)), left, strict=True))
+            images.update(
+                zip(output_keys(stack_keys, reduces=any(c.reduces for c in chain)), left, strict=True)
+            )
             results.append(call)
             self.result.stacks += 1
             self.result.seconds[step.name] += time.perf_counter() - read
@@ -149,7 +153,9 @@ class UnitRun:
         if len(shapes) > 1:
             odd = Counter((plane.shape, plane.dtype.str) for plane in planes)
             usual = odd.most_common(1)[0][0]
-            key, plane = next((k, p) for k, p in zip(keys, planes, strict=True) if (p.shape, p.dtype.str) != usual)
+            key, plane = next(
+                (k, p) for k, p in zip(keys, planes, strict=True) if (p.shape, p.dtype.str) != usual
+            )
             file = f" (file {self.raw.planes[key].path})" if source == RAW and key in self.raw.planes else ""
             raise StepError(
                 f"The planes of a stack differ: {key} is {plane.shape} {plane.dtype}{file}, others are "
@@ -220,8 +226,10 @@ class UnitRun:
             store, well = self.stores(producer), self.context.well
             there = tuple(store.keys(well, name))
             chosen = [store.read(well, found, name) if (found := _nearest(k, there)) else None for k in keys]
-        if any(labels is None for labels in chosen):
-            raise StepError(f"There are no labels {name!r} for some planes of the stack.", hint="Segment them first.")
+        if not all_there(chosen):
+            raise StepError(
+                f"There are no labels {name!r} for some planes of the stack.", hint="Segment them first."
+            )
         return True, np.stack(chosen)
 
     def _forget(self, index: int) -> None:
@@ -234,8 +242,12 @@ class UnitRun:
 
 
 def _nearest(key: PlaneKey, known: Any) -> PlaneKey:
-    """``key``, or the first known plane that differs from it in the channel only; ``key`` itself if none does."""
+    """``key``, or the first known plane that differs from it in the channel only; ``key`` itself if none
+    does.
+    """
     if key in known:
         return key
-    same = sorted(k for k in known if (k.site, k.z_index, k.timepoint) == (key.site, key.z_index, key.timepoint))
+    same = sorted(
+        k for k in known if (k.site, k.z_index, k.timepoint) == (key.site, key.z_index, key.timepoint)
+    )
     return same[0] if same else key

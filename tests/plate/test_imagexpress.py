@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from hcs_steps.errors import ConfigError, PlateError
-from hcs_steps.plate import missing_planes, open_plate
+from hcs_steps.plate import headers, missing_planes, open_plate
 from hcs_steps.plate.synthetic_text import metaseries_text
 
 
@@ -145,6 +145,14 @@ def test_few_headers_are_opened(tiny_plate, opened_headers):
     assert inventory.metadata["headers_opened"] == "12"
     assert inventory.metadata["z_step_um"] == "3"
     assert inventory.metadata["time_interval_s"] == "30"
+
+
+def test_a_slow_disk_is_read_in_parallel_with_the_same_result(tiny_plate, monkeypatch):
+    plate = tiny_plate(wells=["B02", "B03", "B04"], sites=(2, 2))
+    (plate / "TimePoint_1" / "P1_B04_s4_w1.TIF").write_bytes(b"damaged")
+    one_by_one = open_plate(plate)
+    monkeypatch.setattr(headers, "SLOW_S", 0.0)
+    assert repr(open_plate(plate)) == repr(one_by_one)
 
 
 def test_names_and_pixel_size_from_the_config_win(tiny_plate):

@@ -6,7 +6,6 @@ import tifffile
 
 from hcs_steps.errors import ConfigError, PlateError
 from hcs_steps.plate import PatternSpec, detect, list_files, open_plate
-from hcs_steps.plate import detect as detect_function
 from hcs_steps.plate.pattern import PatternReader
 from hcs_steps.plate.reader import Evidence
 
@@ -102,7 +101,7 @@ def test_a_well_alone_is_no_evidence_for_imagexpress(tmp_path):
 
 def test_builtin_pattern_is_detected_with_evidence(tmp_path):
     images(tmp_path, "Channel1-01-A-01.tif", "Channel2-01-A-01.tif")
-    (reader, evidence), *_ = detect(list_files(tmp_path))
+    (reader, evidence), *_ = detect.detect(list_files(tmp_path))
     assert reader.name == "channel-index-row-column"
     assert evidence == Evidence(1.0, evidence.sentences)
     assert open_plate(tmp_path, format="channel-index-row-column").values("channel") == (1, 2)
@@ -112,7 +111,7 @@ def test_two_equally_good_formats_are_both_named(tmp_path, monkeypatch):
     images(tmp_path, "A01.tif")
     spec = PatternSpec(r"(?P<well>A01)\.tif")
     readers = (PatternReader("this", spec), PatternReader("that", spec))
-    monkeypatch.setitem(detect_function.__globals__, "READERS", readers)
+    monkeypatch.setattr(detect, "READERS", readers)
     with pytest.raises(PlateError) as caught:
         open_plate(tmp_path)
     assert "this:" in str(caught.value)
