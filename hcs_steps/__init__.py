@@ -80,5 +80,7 @@ def __getattr__(name: str) -> Any:
     if name in _ORCHESTRATOR:
         home = "hcs_steps.orchestrator"
     else:
-        home = {"open_plate": "hcs_steps.plate", "StorageRegistry": "hcs_steps.storage"}.get(name, "hcs_steps.pipeline")
+        home = {"open_plate": "hcs_steps.plate", "StorageRegistry": "hcs_steps.storage"}.get(
+            name, "hcs_steps.pipeline"
+        )
     return getattr(importlib.import_module(home), name)

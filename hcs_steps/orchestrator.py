@@ -83,7 +83,9 @@ class PipelineOrchestrator:
     ) -> None:
         self.plate_path = Path(plate_path).expanduser().absolute()
         default = self.plate_path.with_name(f"{self.plate_path.name}_workspace")
-        self.workspace_path = default if workspace_path is None else Path(workspace_path).expanduser().absolute()
+        self.workspace_path = (
+            default if workspace_path is None else Path(workspace_path).expanduser().absolute()
+        )
         self.global_config = global_config or GlobalPipelineConfig()
         self.storage_registry = storage_registry or StorageRegistry()
         self.inventory: Inventory | None = None
@@ -117,7 +119,8 @@ class PipelineOrchestrator:
         for plane in inventory.planes:
             by_well.setdefault(plane.well, {})[key_of(plane)] = plane
         contexts = {
-            unit: ProcessingContext.create(plan, unit, by_well[found.well]) for unit, found in plan.units.items()
+            unit: ProcessingContext.create(plan, unit, by_well[found.well])
+            for unit, found in plan.units.items()
         }
         return MappingProxyType(contexts)
 
@@ -140,9 +143,13 @@ class PipelineOrchestrator:
         self._write_workspace(pipeline_definition, compiled_contexts)
         workers = max_workers or self.global_config.num_workers
         command = [sys.executable, "-m", "snakemake", "--cores", str(workers)]
-        code = subprocess.run(command, cwd=self.workspace_path, env={**os.environ, RUNNING: "1"}, check=False).returncode
+        code = subprocess.run(
+            command, cwd=self.workspace_path, env={**os.environ, RUNNING: "1"}, check=False
+        ).returncode
         if code == 2:
-            raise HcsError(f"The run in {self.workspace_path} could not start.", hint="The reason is printed above.")
+            raise HcsError(
+                f"The run in {self.workspace_path} could not start.", hint="The reason is printed above."
+            )
         return self._collect(plan, compiled_contexts)
 
     def _config(self) -> GlobalPipelineConfig:
@@ -166,7 +173,9 @@ class PipelineOrchestrator:
 
     def _checked_plan(self, steps: Sequence[FunctionStep], contexts: Mapping[str, ProcessingContext]) -> Plan:
         if not contexts:
-            raise PipelineError("There is nothing to run: no contexts.", hint="Pass what compile_pipelines returned.")
+            raise PipelineError(
+                "There is nothing to run: no contexts.", hint="Pass what compile_pipelines returned."
+            )
         plan = next(iter(contexts.values())).plan
         wells = list(dict.fromkeys(context.well for context in contexts.values()))
         now = next(iter(self.compile_pipelines(steps, wells).values())).plan
@@ -177,9 +186,11 @@ class PipelineOrchestrator:
             )
         return now
 
-    def _write_workspace(self, steps: Sequence[FunctionStep], contexts: Mapping[str, ProcessingContext]) -> None:
+    def _write_workspace(
+        self, steps: Sequence[FunctionStep], contexts: Mapping[str, ProcessingContext]
+    ) -> None:
         """Make the workspace an ordinary lab repository for exactly this run."""
-        lay_out(self.workspace_path)
+        lay_out(self.workspace_path, self.plate_path)
         wells = list(dict.fromkeys(context.well for context in contexts.values()))
         config: dict[str, Any] = {
             "output": "results",
@@ -188,19 +199,29 @@ class PipelineOrchestrator:
         }
         if references := self.storage_registry.references():
             config["storage_backends"] = references
-        write_text(self.workspace_path / PIPELINE_FILE, pipeline_to_yaml(Pipeline(steps, config=self._config())))
+        write_text(
+            self.workspace_path / PIPELINE_FILE, pipeline_to_yaml(Pipeline(steps, config=self._config()))
+        )
         write_text(self.workspace_path / "config/config.yaml", yaml.safe_dump(config, sort_keys=False))
 
     def _collect(self, plan: Plan, contexts: Mapping[str, ProcessingContext]) -> Mapping[str, UnitResult]:
-        failures = {f["unit"]: f for f in reversed(open_failures(self.results, [s.name for s in plan.stages]))}
+        failures = {
+            f["unit"]: f for f in reversed(open_failures(self.results, [s.name for s in plan.stages]))
+        }
         collected = {}
         for unit, context in contexts.items():
             stages = [s for s in plan.stages if s.scope == "unit" and plan.in_stage(s, unit)]
-            found = {s.name: valid_record(self.results, s.name, unit, plan.fingerprint(s, unit)) for s in stages}
+            found = {
+                s.name: valid_record(self.results, s.name, unit, plan.fingerprint(s, unit)) for s in stages
+            }
             records = {name: record for name, record in found.items() if record is not None}
             success = len(records) == len(stages)
             collected[unit] = UnitResult(
-                unit, context.well, success, MappingProxyType(records), None if success else failures.get(unit)
+                unit,
+                context.well,
+                success,
+                MappingProxyType(records),
+                None if success else failures.get(unit),
             )
         return MappingProxyType(collected)
 

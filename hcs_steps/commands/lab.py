@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
 from pathlib import Path
-
-import yaml
 
 from hcs_steps.errors import ConfigError, StorageError
 
@@ -39,7 +38,7 @@ def init(arguments: argparse.Namespace) -> int:
     target = Path(arguments.folder)
     copy_template(target)
     if arguments.plate:
-        _use_plate(target, Path(arguments.plate))
+        use_plate(target, Path(arguments.plate))
     print(
         f"{target} is ready. Set your plates in {target / 'config/config.yaml'}, then run: "
         f"cd {target} && snakemake -n (what would run), and snakemake."
@@ -47,10 +46,11 @@ def init(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def lay_out(target: Path) -> None:
-    """Make ``target`` a lab repository if it is none yet."""
+def lay_out(target: Path, plate: Path) -> None:
+    """Make ``target`` a lab repository for one plate if it is none yet."""
     if not (target / "Snakefile").exists():
         copy_template(target)
+        use_plate(target, plate)
 
 
 def copy_template(target: Path) -> None:
@@ -77,12 +77,13 @@ def copy_template(target: Path) -> None:
         raise StorageError(f"{target} cannot be written: {error}.", hint="Choose another folder.") from error
 
 
-def _use_plate(target: Path, plate: Path) -> None:
-    """Put the plate into the new configuration, all else as in the template."""
+def use_plate(target: Path, plate: Path) -> None:
+    """Put the plate into the new configuration, all else (comments too) as in the template."""
     path = target / "config" / "config.yaml"
-    data = yaml.safe_load(path.read_text())
-    data["plates"] = [{"path": str(plate.resolve())}]
-    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    root = target.resolve()
+    shown = plate.resolve().relative_to(root) if root in plate.resolve().parents else plate.resolve()
+    text = path.read_text().replace("- path: demo/plate", f"- path: {json.dumps(str(shown))}")
+    path.write_text(text)
 
 
 def profiles(arguments: argparse.Namespace) -> int:

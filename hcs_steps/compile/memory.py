@@ -8,7 +8,7 @@ peak.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from hcs_steps.compile.request import Request
 from hcs_steps.compile.units import chain_of, channel_names
 from hcs_steps.errors import HcsError, PipelineError
 from hcs_steps.pipeline.stacks import group_stacks
+from hcs_steps.storage.protocol import PlaneKey
 
 MB = 1 << 20
 BASE_MB = 350
@@ -49,8 +50,7 @@ def predict_memory(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
                     f"Stage {stage.name} needs about {mem_mb:,} MB of memory for one {_unit_word(request)} "
                     f"({_largest(plan, stage)}), but {limit:,} MB are there.",
                     hint="Use parallel_by: site, stack fewer planes (variable_components), split the "
-                    "stage with "
-                    "force_disk_output or intermediate_backend: disk, or raise limits.mem_mb.",
+                    "stage with force_disk_output or intermediate_backend: disk, or raise limits.mem_mb.",
                 )
             )
     return replace(plan, stages=tuple(stages)), problems
@@ -67,9 +67,11 @@ def _stage_bytes(
         if source is not None:
             sizes[index] = _itemsize(plan.steps[index], sizes[source])
     if stage.scope == "plate":
-        step = plan.steps[stage.steps[0]] if stage.steps else None
-        stack = _largest_stack(layout.planes, step) * plane * sizes[RAW] if step else 0
-        return stack * max((call.memory for call in step.calls), default=1.0) if step else 0.0, 0.0
+        if not stage.steps:
+            return 0.0, 0.0
+        whole = plan.steps[stage.steps[0]]
+        largest = _largest_stack(layout.planes, whole) * plane * sizes[RAW]
+        return largest * max((call.memory for call in whole.calls), default=1.0), 0.0
     peak = gpu = held = kept = 0.0
     for index in stage.steps:
         source = layout.sources[index]
@@ -107,8 +109,8 @@ def _label_bytes(step: StepPlan) -> int:
     return 4 * max(sum(kind == "labels" for _, kind in call.outputs) for call in step.calls)
 
 
-def _largest_stack(keys: object, step: StepPlan) -> int:
-    return max((len(stack) for _, stack in group_stacks(keys, step.variable_components)), default=0)  # type: ignore[arg-type]
+def _largest_stack(keys: Iterable[PlaneKey], step: StepPlan) -> int:
+    return max((len(stack) for _, stack in group_stacks(keys, step.variable_components)), default=0)
 
 
 def _largest(plan: Plan, stage: StagePlan) -> str:

@@ -52,7 +52,7 @@ def select_units(inventory: Inventory, options: CompileOptions) -> tuple[dict[st
                 f"No plane of {inventory.plate_path} is left after the filters.", hint="Loosen 'select'."
             )
         )
-    patterns = {key_of(p)[1:] for planes in grouped.values() for p in planes}
+    patterns: set[tuple[int, ...]] = {key_of(p)[1:] for planes in grouped.values() for p in planes}
     units = {
         name: RawUnit(planes[0].well, tuple(planes), _missing(planes, patterns))
         for name, planes in grouped.items()

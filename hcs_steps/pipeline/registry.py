@@ -73,8 +73,7 @@ def reference_of(func: Callable[..., Any] | str) -> str:
         raise PipelineError(
             f"{func!r} is not a function.",
             hint="A step takes a function, its name, (function, {arguments}), a list of these, or a "
-            "mapping of "
-            "component values to these.",
+            "mapping of component values to these.",
         )
     if "<" in name:
         raise PipelineError(
@@ -87,9 +86,7 @@ def reference_of(func: Callable[..., Any] | str) -> str:
         if script is None:
             raise PipelineError(
                 f"The function {name} was typed into an interactive session, so the jobs cannot import it.",
-                hint="Save it in a file, for instance functions/mine.py, and use 'functions.mine:"
-                + name
-                + "'.",
+                hint=f"Save it in a file, for instance functions/mine.py, and use 'functions.mine:{name}'.",
             )
         return f"{Path(script).resolve().as_posix()}:{name}"
     reference = f"{module}:{name}"
@@ -119,8 +116,7 @@ def resolve(reference: str, search_path: tuple[str, ...] = ()) -> Callable[..., 
         raise PipelineError(
             f"The module of the step function {reference!r} cannot be imported: {error}.",
             hint="Write it as package.module:function; the working directory, and so a functions/ folder "
-            "in it, "
-            "is searched.",
+            "in it, is searched.",
         ) from error
     func: Any = module
     for part in name.split("."):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -221,16 +221,11 @@ class UnitRun:
         if producer in self.result.calls:
             outputs = [call.outputs[name] for call in self.result.calls[producer] if name in call.outputs]
             known = {key: labels for o in outputs for key, labels in zip(o.keys, o.value, strict=True)}
-            chosen = [known.get(_nearest(key, known)) for key in keys]
-        else:
-            store, well = self.stores(producer), self.context.well
-            there = tuple(store.keys(well, name))
-            chosen = [store.read(well, found, name) if (found := _nearest(k, there)) else None for k in keys]
-        if not all_there(chosen):
-            raise StepError(
-                f"There are no labels {name!r} for some planes of the stack.", hint="Segment them first."
-            )
-        return True, np.stack(chosen)
+            found = _labelled(keys, known, name)
+            return True, np.stack([known[key] for key in found])
+        store, well = self.stores(producer), self.context.well
+        found = _labelled(keys, tuple(store.keys(well, name)), name)
+        return True, np.stack([store.read(well, key, name) for key in found])
 
     def _forget(self, index: int) -> None:
         """Drop images that no later step of the stage reads and that are not to be published."""
@@ -241,7 +236,17 @@ class UnitRun:
                 del self.result.images[held]
 
 
-def _nearest(key: PlaneKey, known: Any) -> PlaneKey:
+def _labelled(keys: Iterable[PlaneKey], known: Collection[PlaneKey], name: str) -> list[PlaneKey]:
+    """The planes whose labels serve for ``keys``. `StepError` if there are none for one of them."""
+    found = [_nearest(key, known) for key in keys]
+    if not set(found).issubset(known):
+        raise StepError(
+            f"There are no labels {name!r} for some planes of the stack.", hint="Segment them first."
+        )
+    return found
+
+
+def _nearest(key: PlaneKey, known: Collection[PlaneKey]) -> PlaneKey:
     """``key``, or the first known plane that differs from it in the channel only; ``key`` itself if none
     does.
     """

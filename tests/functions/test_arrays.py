@@ -83,3 +83,19 @@ def test_the_package_loads_a_function_when_its_name_is_used():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "hcs_steps.functions.count", "True"]
+
+
+def test_device_arrays_are_recognised_by_their_module_and_copied_to_the_host(monkeypatch):
+    class DeviceArray:
+        __module__ = "cupy._core.core"
+
+        def get(self):
+            return np.arange(3)
+
+    fake = type(sys)("cupyx")
+    fake.scipy = type(sys)("cupyx.scipy")
+    fake.scipy.ndimage = type(sys)("cupyx.scipy.ndimage")
+    for module in (fake, fake.scipy, fake.scipy.ndimage):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert to_numpy(DeviceArray()).tolist() == [0, 1, 2]
+    assert ndimage_of(DeviceArray()) is fake.scipy.ndimage

@@ -27,7 +27,7 @@ NUCLEI = [(y, x, 10) for y in range(20, 1000, 45) for x in range(20, 1000, 45)]
     ],
 )
 def test_peak_memory_stays_below_the_declared_multiple(draw_disks, function, parameters):
-    stack = draw_disks((2160, 2160), NUCLEI)[None]
+    stack = draw_disks((1080, 1080), NUCLEI)[None]
     function(stack[:, :64, :64], **parameters)
     tracemalloc.start()
     function(stack, **parameters)
