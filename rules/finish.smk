@@ -2,7 +2,7 @@
 rule finish:
     localrule: True
     input:
-        lambda wildcards: HCS.inputs(wildcards, "finish"),
+        "{results}/jobs/consolidate/plate.json",
     output:
         "{results}/jobs/finish.json",
     wildcard_constraints:

@@ -52,6 +52,7 @@ def plan_call(
             changes_image=spec.changes_image,
             dtype=spec.dtype,
             memory=spec.memory,
+            scratch=spec.scratch,
             devices=spec.devices,
         ),
         [],

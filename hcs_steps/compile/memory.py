@@ -87,9 +87,10 @@ def _stage_bytes(
             stack_bytes = len(stack) * plane * sizes[source]
             for call in step.branches[chain]:
                 labels = 4 * len(stack) * plane * sum(kind == "labels" for _, kind in call.outputs)
-                call_peak = max(call_peak, stack_bytes * call.memory + labels)
+                call_bytes = stack_bytes * call.memory + plane * call.scratch
+                call_peak = max(call_peak, call_bytes + labels)
                 if "gpu" in call.devices:
-                    gpu = max(gpu, stack_bytes * call.memory)
+                    gpu = max(gpu, call_bytes)
         output = (
             len(layout.keys[index]) * plane * (sizes[index] + _label_bytes(step)) if step.own_images else 0
         )
@@ -116,7 +117,7 @@ def _largest_stack(keys: Iterable[PlaneKey], step: StepPlan) -> int:
 def _largest(plan: Plan, stage: StagePlan) -> str:
     layout = max(plan.layouts, key=lambda item: len(item.planes) * item.height * item.width)
     calls: list[CallPlan] = [call for index in stage.steps for call in plan.steps[index].calls]
-    greedy = max(calls, key=lambda call: call.memory, default=None)
+    greedy = max(calls, key=lambda call: (call.memory, call.scratch), default=None)
     planes = f"{len(layout.planes)} planes of {layout.height} x {layout.width} {layout.dtype}"
     return planes + (f"; {greedy.function} takes {greedy.memory:g} times its stack" if greedy else "")
 

@@ -53,6 +53,7 @@ class CallPlan(Frozen):
     changes_image: bool
     dtype: str
     memory: float
+    scratch: float
     devices: tuple[str, ...]
 
 
@@ -279,7 +280,7 @@ class Plan(Frozen):
                     hint="Run snakemake again: it compiles the plan anew.",
                 )
             return _decode(cls, data)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(

@@ -33,7 +33,7 @@ def source_hash(func: Callable[..., Any]) -> str:
 
 def _root(module: str, path: Path) -> Path:
     """The folder that holds the module's top-level package."""
-    return path.parents[module.count(".")] if "." in module else path.parent
+    return path.parents[module.count(".") + (path.name == "__init__.py")]
 
 
 def _closure(path: Path, root: Path) -> set[Path]:
@@ -60,8 +60,12 @@ def _imports(file: Path, root: Path, mtime_ns: int) -> tuple[Path, ...]:
 
 
 def _imported_files(file: Path, root: Path) -> Iterator[Path]:
-    top = file.relative_to(root).parts[0]
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    top = file.relative_to(root).parts[0] if file.is_relative_to(root) else ""  # "": reached through a link
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):  # nothing that runs imports it
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
             base = root

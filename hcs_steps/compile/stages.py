@@ -26,7 +26,10 @@ def plan_stages(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     for steps in groups:
         scope = plan.steps[steps[0]].scope
         upstream = tuple(s.name for s in stages) if scope == "plate" else _upstream(plan, steps, stages)
-        stages.append(StagePlan(_name(plan, steps), scope, steps, upstream))
+        name = _name(plan, steps)
+        if name in {stage.name for stage in stages}:  # a step may be called like two others with _to_ between
+            name = f"{name}_{len(stages)}"
+        stages.append(StagePlan(name, scope, steps, upstream))
     stages.append(StagePlan(CONSOLIDATE, "plate", (), tuple(stage.name for stage in stages)))
     hashed: dict[str, str] = {}
     for number, stage in enumerate(stages):

@@ -39,10 +39,11 @@ def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
             available |= {name for call in planned.calls for name, _ in call.outputs}
             if "channel" in planned.variable_components and any(call.reduces for call in planned.calls):
                 merged = {min(channels, default=1): planned.name}
+    applies, filter_problems = _applies(request, raw_units)
+    problems += filter_problems
     if problems:
         return plan, problems
     steps = _place_images(steps, request)
-    applies, filter_problems = _applies(request, raw_units)
     book = LayoutBook(steps, request.inventory.channels)
     fallback = _common_shape(request.inventory)
     units = {
@@ -70,7 +71,7 @@ def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
             smart_caching=config.path_planning.enable_smart_caching,
             notes=tuple(notes),
         ),
-        filter_problems,
+        [],
     )
 
 

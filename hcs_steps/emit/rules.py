@@ -7,10 +7,11 @@ Snakefile).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain, count
 
-from hcs_steps.compile.plan import Plan, StagePlan
+from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
 from hcs_steps.compile.steps import slugify
 
 HEADER = """\
@@ -19,9 +20,7 @@ HEADER = """\
 """
 
 RULE = """
-rule {rule}:
-    input:
-        lambda wildcards: HCS.inputs(wildcards, "{stage}"),
+rule {rule}:{inputs}
     output:
         "{{results}}/jobs/{stage}/{{job}}.json",
     log:
@@ -60,26 +59,68 @@ def group_plans(plans: Mapping[str, Plan]) -> list[Group]:
             folder
         )
     names: list[str] = []
+    taken: set[str] = set()
     for folders in alike.values():
-        base = slugify(plans[folders[0]].pipeline)
-        number = sum(
-            name.removesuffix(f"_{name.rpartition('_')[2]}") == base or name == base for name in names
-        )
-        names.append(base if number == 0 else f"{base}_{number + 1}")
+        plan = plans[folders[0]]
+        names.append(_free_name(slugify(plan.pipeline), plan.stages, taken))
+        taken |= _rule_names(names[-1], plan.stages)
     return [
         Group("" if len(alike) == 1 else name, plans[folders[0]].stages, tuple(folders))
         for name, folders in zip(names, alike.values(), strict=True)
     ]
 
 
-def emit_rules(groups: list[Group]) -> str:
-    """The text of the rules of all groups."""
+def _rule_names(prefix: str, stages: Iterable[StagePlan]) -> set[str]:
+    return {f"{prefix}_{stage.name}" for stage in stages}
+
+
+def _free_name(base: str, stages: Iterable[StagePlan], taken: set[str]) -> str:
+    """``base``, with a number if need be, such that no rule of the group has a name that is ``taken``."""
+    names = chain([base], (f"{base}_{number}" for number in count(2)))
+    return next(name for name in names if not _rule_names(name, stages) & taken)
+
+
+def emit_rules(groups: list[Group], plans: Mapping[str, Plan]) -> str:
+    """The text of the rules of all groups; ``plans`` by results folder."""
     text = [HEADER]
     for group in groups:
         for stage in group.stages:
             prefix = f"{group.name}_" if group.name else ""
-            text.append(RULE.format(rule=f"{prefix}{stage.name}", group=group.name, **_rule_values(stage)))
+            inputs = _inputs([plans[folder] for folder in group.folders], stage)
+            values = {
+                "rule": f"{prefix}{stage.name}",
+                "group": group.name,
+                "inputs": inputs,
+                **_rule_values(stage),
+            }
+            text.append(RULE.format(**values))
     return "\n".join(text)
+
+
+def _inputs(plans: list[Plan], stage: StagePlan) -> str:
+    """What a rule waits for: plain file patterns where every job has the same job of the upstream stages.
+
+    Otherwise (plate stages, wells left out by a filter) the loaded plans are asked, which costs Snakemake more.
+    """
+    if stage.scope == "unit" and all(_same_jobs(plan, stage) for plan in plans):
+        names = {
+            name: "{job}" if plans[0].stage(name).scope == "unit" else PLATE_UNIT for name in stage.upstream
+        }
+        lines = [f'"{{results}}/jobs/{name}/{job}.json",' for name, job in names.items()]
+    else:
+        lines = [f'lambda wildcards: HCS.inputs(wildcards, "{stage.name}"),']
+    return _block("input", lines)
+
+
+def _block(name: str, lines: list[str]) -> str:
+    """A block of a rule, or nothing for no lines."""
+    return "".join([f"\n    {name}:", *(f"\n        {line}" for line in lines)]) if lines else ""
+
+
+def _same_jobs(plan: Plan, stage: StagePlan) -> bool:
+    jobs = set(plan.jobs_of(stage))
+    upstream = [plan.stage(name) for name in stage.upstream]
+    return all(found.scope == "plate" or jobs <= set(plan.jobs_of(found)) for found in upstream)
 
 
 def _rule_values(stage: StagePlan) -> dict[str, object]:

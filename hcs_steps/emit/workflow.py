@@ -53,7 +53,7 @@ class Workflow:
     @cached_property
     def rules(self) -> str:
         """The text of the emitted rules."""
-        return emit_rules(self.groups)
+        return emit_rules(self.groups, self.plans)
 
     def folders(self, group: str | None = None) -> str:
         """A regular expression for the results folders of a group of plates, or of all."""
@@ -68,13 +68,26 @@ class Workflow:
         return self._jobs[folder, stage]
 
     def inputs(self, wildcards: Any, stage: str) -> list[str]:
-        """The markers that a job waits for. For the last rule (``finish``): those of all stages."""
-        plan = self.plans[wildcards.results]
-        if stage == FINISH:
-            return [m for found in plan.stages for m in self._markers(wildcards.results, found, None)]
+        """The markers that a job waits for.
+
+        A plate stage waits for the last job of every chain: what that job waits for is done by then.
+        """
+        folder = wildcards.results
+        plan = self.plans[folder]
         own = plan.stage(stage)
-        job = None if own.scope == "plate" else str(wildcards.job)
-        return [m for name in own.upstream for m in self._markers(wildcards.results, plan.stage(name), job)]
+        upstream = [plan.stage(name) for name in own.upstream]
+        if own.scope == "unit":
+            return [m for found in upstream for m in self._markers(folder, found, [str(wildcards.job)])]
+        markers = []
+        for found in upstream:
+            later = [s.name for s in upstream if found.name in s.upstream]
+            covered = {job for name in later for job in self.jobs(folder, name)}
+            if found.scope == "plate":
+                covered = set(self.jobs(folder, found.name)) if later else set()
+            markers += self._markers(
+                folder, found, [j for j in self.jobs(folder, found.name) if j not in covered]
+            )
+        return markers
 
     def fingerprint(self, wildcards: Any, stage: str) -> str:
         """What decides whether a job runs again: its units' fingerprints, and how often they have failed so
@@ -104,9 +117,10 @@ class Workflow:
             if not path.is_file() or path.read_text() != self.rules:
                 write_text(path, self.rules)
 
-    def _markers(self, folder: str, stage: StagePlan, job: str | None) -> list[str]:
-        jobs = self.jobs(folder, stage.name)
-        chosen = jobs if job is None or stage.scope == "plate" else [job] if job in jobs else []
+    def _markers(self, folder: str, stage: StagePlan, jobs: list[str]) -> list[str]:
+        """The markers of those of the jobs that the stage has; a plate stage has one for all."""
+        there = self.jobs(folder, stage.name)
+        chosen = there if stage.scope == "plate" and jobs else [job for job in jobs if job in there]
         return [f"{folder}/jobs/{stage.name}/{name}.json" for name in chosen]
 
     def _failed(self, folder: str, stage: str) -> dict[str, int]:

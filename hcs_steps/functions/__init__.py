@@ -1,7 +1,4 @@
-"""The image functions of a pipeline. Importing this package imports none of them; a name is loaded when used.
-
-`tophat` is not among the names: ``hcs_steps.functions.tophat`` is the module, which holds the function.
-"""
+"""The image functions of a pipeline. Importing this package imports none of them; a name is loaded when used."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hcs_steps.functions.declare import spec_of, step_function
 
 if TYPE_CHECKING:
+    from hcs_steps.functions.background import tophat
     from hcs_steps.functions.composite import create_composite
     from hcs_steps.functions.count import count_cells_single_channel
     from hcs_steps.functions.normalize import stack_percentile_normalize
@@ -19,6 +17,7 @@ _HOME = {
     "count_cells_single_channel": "count",
     "create_composite": "composite",
     "stack_percentile_normalize": "normalize",
+    "tophat": "background",
 }
 
 __all__ = [
@@ -27,6 +26,7 @@ __all__ = [
     "spec_of",
     "stack_percentile_normalize",
     "step_function",
+    "tophat",
 ]
 
 

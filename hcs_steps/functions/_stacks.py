@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-_BLOCK_ROWS = 256
+_BLOCK_ROWS = 64
 
 
 def require_stack(stack: Any, function: str) -> None:

@@ -28,7 +28,7 @@ def _shares(weights: Sequence[float] | None, count: int) -> list[float]:
     return [value / total for value in values]
 
 
-@step_function(reduces=True, memory=4.0, devices=("cpu", "gpu"))
+@step_function(reduces=True, memory=3.0, devices=("cpu", "gpu"))
 def create_composite(stack: Any, weights: Sequence[float] | None = None) -> Any:
     """Weighted mean over the planes of a stack, e.g. of the channels of a site.
 

@@ -52,7 +52,8 @@ def _finite(plane: NDArray[Any]) -> NDArray[Any]:
 @step_function(
     outputs={"cell_counts": "table", "cells": "labels"},
     changes_image=False,
-    memory=56.0,
+    memory=4.0,
+    scratch=110.0,
 )
 def count_cells_single_channel(
     stack: NDArray[Any],

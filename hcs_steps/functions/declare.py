@@ -4,9 +4,12 @@ A step function is pure: ``f(stack, **params) -> stack`` or ``(stack, out1, out2
 (N, Y, X) and ``out1, out2, ...`` are the outputs named by the decorator, in that order. Undecorated functions
 work too: they return a stack of as many planes as they got and no named outputs.
 
-A parameter that the pipeline does not set is filled by name when it is called ``planes`` (the plane table of the
-stack: a mapping of columns, one row per plane, see `PLANE_COLUMNS`), ``grid_dimensions`` ((rows, columns) of the
-sites of the well) or like a named output of an earlier step.
+A parameter that the pipeline does not set is filled by name when it is called
+
+- ``planes``: the plane table of the stack, a mapping of columns, one row per plane, see `PLANE_COLUMNS`;
+- ``grid_dimensions``: (rows, columns) of the sites of the well, or None;
+- like a named output of an earlier step: labels come as a stack with a plane for each plane of the stack, a table
+  whole, with its ``Metadata_`` columns, arrays and values from the call whose components agree best.
 """
 
 from __future__ import annotations
@@ -59,9 +62,10 @@ class FunctionSpec:
         False: the stack passes through unchanged (counting, measuring).
     dtype
         Data type of the returned stack: ``"same"`` as the input or a NumPy name.
-    memory
-        Peak host or device bytes while the function runs, as a multiple of the bytes of its input stack,
-        the input itself included.
+    memory, scratch
+        Peak host or device bytes while the function runs: ``memory`` times the bytes of its input stack, the
+        input itself included, and ``scratch`` bytes per pixel of one plane. A function that works plane by
+        plane needs scratch; one that holds several whole stacks needs memory.
     devices
         Where it can run: ``("cpu",)`` or ``("cpu", "gpu")``. On the GPU it is handed CuPy arrays.
     scope
@@ -73,6 +77,7 @@ class FunctionSpec:
     changes_image: bool = True
     dtype: str = "same"
     memory: float = 4.0
+    scratch: float = 0.0
     devices: tuple[str, ...] = ("cpu",)
     scope: Literal["unit", "plate"] = "unit"
 
@@ -90,6 +95,7 @@ def step_function(
     changes_image: bool = True,
     dtype: str = "same",
     memory: float = 4.0,
+    scratch: float = 0.0,
     devices: tuple[str, ...] = ("cpu",),
     scope: Literal["unit", "plate"] = "unit",
 ) -> Callable[[F], F]:
@@ -107,6 +113,7 @@ def step_function(
         changes_image=changes_image,
         dtype=dtype,
         memory=memory,
+        scratch=scratch,
         devices=devices,
         scope=scope,
     )

@@ -88,7 +88,7 @@ def _rescale(values: Any, low: float, high: float, target_min: float, target_max
     return xp.clip(scaled, 0.0, 1.0) * (target_max - target_min) + target_min
 
 
-@step_function(memory=4.5, devices=("cpu", "gpu"))
+@step_function(memory=4.0, devices=("cpu", "gpu"))
 def stack_percentile_normalize(
     stack: Any,
     low_percentile: float = 1.0,

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from hcs_steps.errors import CompileError, ConfigError, HcsError, PipelineError, nearest
 from hcs_steps.pipeline.config import GlobalPipelineConfig, Model
-from hcs_steps.pipeline.registry import load_file
+from hcs_steps.pipeline.registry import describe, importable, load_file
 from hcs_steps.pipeline.step import FunctionStep, Pipeline
 
 
@@ -137,7 +137,7 @@ def pipeline_to_python(pipeline: Pipeline) -> str:
         )
     config = _config_dict(pipeline.config)
     return (
-        '"""' + (pipeline.description or f"Pipeline {pipeline.name}.").replace('"""', "'''") + '"""\n\n'
+        f'"""{_docstring(pipeline.description or f"Pipeline {pipeline.name}.")}"""\n\n'
         "from hcs_steps.pipeline import FunctionStep, GlobalPipelineConfig, Pipeline\n\n"
         "pipeline = Pipeline(\n"
         f"    name={pipeline.name!r},\n"
@@ -186,15 +186,24 @@ def _config_dict(config: GlobalPipelineConfig) -> dict[str, Any]:
     return config.model_dump(mode="json", exclude_defaults=True)
 
 
+def _docstring(text: str) -> str:
+    """``text`` as it can stand between triple quotes; exactness is left to the ``description`` argument."""
+    shown = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+    return shown.replace("\\", "/").replace('"', "'")
+
+
 def _literal(value: Any) -> str:
     return pprint.pformat(value, width=84, sort_dicts=False).replace("\n", "\n            ")
 
 
 def _load_python(path: Path) -> Pipeline:
     try:
-        module = load_file(str(path.resolve()))
-    except (ImportError, SyntaxError) as error:
-        raise ConfigError(f"{path} cannot be run: {error}.") from error
+        with importable((str(Path.cwd()),)):
+            module = load_file(str(path.resolve()))
+    except HcsError:
+        raise
+    except Exception as error:  # it is code: it can raise anything
+        raise ConfigError(f"{path} cannot be run: {describe(error)}.") from error
     pipeline = getattr(module, "pipeline", None)
     if not isinstance(pipeline, Pipeline):
         raise ConfigError(

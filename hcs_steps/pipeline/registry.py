@@ -26,11 +26,14 @@ from hcs_steps.errors import PipelineError, nearest
 
 BUILTINS: dict[str, str] = {
     "stack_percentile_normalize": "hcs_steps.functions.normalize:stack_percentile_normalize",
-    "tophat": "hcs_steps.functions.tophat:tophat",
+    "tophat": "hcs_steps.functions.background:tophat",
     "create_composite": "hcs_steps.functions.composite:create_composite",
     "count_cells_single_channel": "hcs_steps.functions.count:count_cells_single_channel",
 }
 """Short names of the functions that come with the package; a new function is one more line."""
+
+SCRIPT = "hcs_steps_script_"
+"""What the names of modules begin with that are single files."""
 
 _registered: dict[str, str] = {}
 
@@ -45,7 +48,8 @@ def register_function(name: str) -> Callable[[F], F]:
     """
 
     def remember(func: F) -> F:
-        reference = f"{func.__module__}:{func.__qualname__}"
+        reference = reference_of(func)
+        reference = BUILTINS.get(reference, reference)
         known = {**BUILTINS, **_registered}.get(name)
         if known not in (None, reference):
             raise PipelineError(
@@ -89,6 +93,8 @@ def reference_of(func: Callable[..., Any] | str) -> str:
                 hint=f"Save it in a file, for instance functions/mine.py, and use 'functions.mine:{name}'.",
             )
         return f"{Path(script).resolve().as_posix()}:{name}"
+    if module.startswith(SCRIPT):
+        return f"{Path(str(sys.modules[module].__file__)).as_posix()}:{name}"
     reference = f"{module}:{name}"
     return next((short for short, full in BUILTINS.items() if full == reference), reference)
 
@@ -110,11 +116,11 @@ def resolve(reference: str, search_path: tuple[str, ...] = ()) -> Callable[..., 
         )
     where, _, name = full.rpartition(":")
     try:
-        with _importable(search_path):
+        with importable(search_path):
             module = load_file(where) if where.endswith(".py") else importlib.import_module(where)
-    except (ImportError, OSError, SyntaxError) as error:
+    except Exception as error:  # a module runs code when it is imported, so it can raise anything
         raise PipelineError(
-            f"The module of the step function {reference!r} cannot be imported: {error}.",
+            f"The module of the step function {reference!r} cannot be imported: {describe(error)}.",
             hint="Write it as package.module:function; the working directory, and so a functions/ folder "
             "in it, is searched.",
         ) from error
@@ -127,8 +133,14 @@ def resolve(reference: str, search_path: tuple[str, ...] = ()) -> Callable[..., 
     return func  # type: ignore[no-any-return]
 
 
+def describe(error: Exception) -> str:
+    """An exception of somebody's code in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 @contextmanager
-def _importable(search_path: tuple[str, ...]) -> Iterator[None]:
+def importable(search_path: tuple[str, ...]) -> Iterator[None]:
+    """Put folders in front of the module search path for the time of the block."""
     added = [folder for folder in search_path if folder not in sys.path]
     sys.path[:0] = added
     try:
@@ -138,10 +150,14 @@ def _importable(search_path: tuple[str, ...]) -> Iterator[None]:
             sys.path.remove(folder)
 
 
-@lru_cache(maxsize=64)
 def load_file(path: str) -> ModuleType:
-    """A Python file as a module, loaded once per process. Its ``__name__`` is not ``__main__``."""
-    name = "hcs_steps_script_" + hashlib.blake2b(path.encode(), digest_size=6).hexdigest()
+    """A Python file as a module, loaded again when it has changed. Its ``__name__`` is not ``__main__``."""
+    return _load_file(path, Path(path).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _load_file(path: str, mtime_ns: int) -> ModuleType:
+    name = SCRIPT + hashlib.blake2b(path.encode(), digest_size=6).hexdigest()
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")

@@ -13,6 +13,7 @@ mean the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -170,15 +171,15 @@ def plain(value: Any) -> Any:
     """
     if isinstance(value, Enum):
         return value.value
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a NumPy scalar, also a float64
+        return value.item()
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
-        return {plain(key): plain(item) for key, item in value.items()}
+        return {_key(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset | range):
         items = sorted(value, key=str) if isinstance(value, set | frozenset) else value
         return [plain(item) for item in items]
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a NumPy scalar
-        return value.item()
     if hasattr(value, "tolist"):
         return value.tolist()
     if hasattr(value, "__fspath__"):
@@ -187,6 +188,17 @@ def plain(value: Any) -> Any:
         f"{value!r} ({type(value).__name__}) cannot be written into a plan.",
         hint="Use numbers, strings, booleans, lists, mappings or enumerations as arguments.",
     )
+
+
+def _key(key: Any) -> str:
+    """A mapping's key: text, because JSON has no other. `PipelineError` for what is neither text nor a number."""
+    key = plain(key)
+    if isinstance(key, bool) or not isinstance(key, str | int | float):
+        raise PipelineError(
+            f"{key!r} ({type(key).__name__}) cannot be a key in a plan.",
+            hint="Use text or a number; quote yes and no.",
+        )
+    return str(key)
 
 
 def _pattern(func: Any, where: str) -> dict[str | None, tuple[Call, ...]]:
@@ -229,7 +241,21 @@ def _call(item: Any, where: str) -> Call:
         function, kwargs = item, {}
     if not isinstance(kwargs, Mapping):
         raise PipelineError(f"{where}: 'with' must be a mapping of arguments, not {kwargs!r}.")
-    return Call(reference_of(function), freeze({str(k): plain(v) for k, v in kwargs.items()}))
+    arguments = plain(kwargs)
+    if not _finite(arguments):
+        raise PipelineError(
+            f"{where}: an argument of {reference_of(function)} is infinite or not a number, which a plan cannot hold.",
+            hint="Give a finite number, or leave the argument out.",
+        )
+    return Call(reference_of(function), freeze(arguments))
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _written(chain: tuple[Call, ...]) -> Any:

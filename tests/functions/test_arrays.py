@@ -66,7 +66,7 @@ def test_no_range_for_other_kinds():
 def test_importing_the_functions_imports_only_numpy():
     code = (
         "import sys, hcs_steps.functions\n"
-        "import hcs_steps.functions.normalize, hcs_steps.functions.tophat\n"
+        "import hcs_steps.functions.normalize, hcs_steps.functions.background\n"
         "import hcs_steps.functions.composite, hcs_steps.functions.count\n"
         "heavy = {'skimage', 'scipy', 'torch', 'cupy', 'zarr', 'snakemake', 'pandas', 'array_api_compat'}\n"
         "print(sorted(heavy & set(sys.modules)))"

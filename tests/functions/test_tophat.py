@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from skimage.morphology import disk, footprint_rectangle, octagon, opening, white_tophat
 from skimage.transform import downscale_local_mean, resize
 
-from hcs_steps.functions.tophat import half_widths, tophat
+from hcs_steps.functions.background import half_widths, tophat
 
 
 def _image(shape, dtype="uint16", seed=0):
