@@ -1,14 +1,14 @@
 # The last rule: it has an output only if nothing failed, so that the exit code tells and the next run tries again.
 rule finish:
-    localrule: True
     input:
         "{results}/jobs/consolidate/plate.json",
     output:
         "{results}/jobs/finish.json",
+    log:
+        "{results}/logs/finish.log",
     wildcard_constraints:
         results=HCS.folders(),
     retries: 0
-    log:
-        "{results}/logs/finish.log",
+    localrule: True
     shell:
-        "{HCS.command} finish --plan {wildcards.results:q}/plan.json --marker {output:q} --log {log:q}"
+        "hcs finish --plan {wildcards.results:q}/plan.json --marker {output:q} --log {log:q}"

@@ -28,16 +28,16 @@ rule {rule}:{inputs}
     wildcard_constraints:
         results=HCS.folders("{group}"),
         job="[^/]+",
-    params:
-        fingerprint=lambda wildcards: HCS.fingerprint(wildcards, "{stage}"),
     threads: {threads}
     resources:
         gpu={gpu},
         mem_mb=lambda wildcards, attempt: {mem_mb} * attempt,
         gpu_mem_mb={gpu_mem_mb},
         runtime=lambda wildcards, attempt: {runtime} * attempt,
+    params:
+        fingerprint=HCS.fingerprint("{stage}"),
     shell:
-        "{{HCS.command}} step --plan {{wildcards.results:q}}/plan.json --stage {stage}"
+        "hcs step --plan {{wildcards.results:q}}/plan.json --stage {stage}"
         " --job {{wildcards.job:q}} --marker {{output:q}} --log {{log:q}}"
 """
 
@@ -108,7 +108,7 @@ def _inputs(plans: list[Plan], stage: StagePlan) -> str:
         }
         lines = [f'"{{results}}/jobs/{name}/{job}.json",' for name, job in names.items()]
     else:
-        lines = [f'lambda wildcards: HCS.inputs(wildcards, "{stage.name}"),']
+        lines = [f'HCS.inputs("{stage.name}"),']
     return _block("input", lines)
 
 

@@ -7,10 +7,10 @@ plans.
 
 from __future__ import annotations
 
+import os
 import re
-import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -41,11 +41,6 @@ class Workflow:
         self._jobs: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
 
     @property
-    def command(self) -> str:
-        """How a job starts the runner: with the Python that runs Snakemake."""
-        return f"{shlex.quote(sys.executable)} -m hcs_steps"
-
-    @property
     def targets(self) -> list[str]:
         """The files of rule all: one per plate, there when nothing failed."""
         return [f"{folder}/jobs/{FINISH}.json" for folder in self.plans]
@@ -67,17 +62,24 @@ class Workflow:
             self._jobs[folder, stage] = plan.jobs_of(plan.stage(stage))
         return self._jobs[folder, stage]
 
-    def inputs(self, wildcards: Any, stage: str) -> list[str]:
+    def inputs(self, stage: str) -> Callable[[Any], list[str]]:
+        """The input function of a stage's rule."""
+        return lambda wildcards: self.markers(str(wildcards.results), stage, str(wildcards.job))
+
+    def fingerprint(self, stage: str) -> Callable[[Any], str]:
+        """The function of a stage's rule that gives what decides whether a job runs again."""
+        return lambda wildcards: self.job_state(str(wildcards.results), stage, str(wildcards.job))
+
+    def markers(self, folder: str, stage: str, job: str) -> list[str]:
         """The markers that a job waits for.
 
         A plate stage waits for the last job of every chain: what that job waits for is done by then.
         """
-        folder = wildcards.results
         plan = self.plans[folder]
         own = plan.stage(stage)
         upstream = [plan.stage(name) for name in own.upstream]
         if own.scope == "unit":
-            return [m for found in upstream for m in self._markers(folder, found, [str(wildcards.job)])]
+            return [m for found in upstream for m in self._markers(folder, found, [job])]
         markers = []
         for found in upstream:
             later = [s.name for s in upstream if found.name in s.upstream]
@@ -89,17 +91,15 @@ class Workflow:
             )
         return markers
 
-    def fingerprint(self, wildcards: Any, stage: str) -> str:
-        """What decides whether a job runs again: its units' fingerprints, and how often they have failed so
-        far.
+    def job_state(self, folder: str, stage: str, job: str) -> str:
+        """What decides whether a job runs again: its units' fingerprints, and how often they have failed so far.
 
-        A failure counts one up, so the next run retries the job; success changes nothing, so the one after
-        does not.
+        A failure counts one up, so the next run retries the job; success changes nothing, so the one after does not.
         """
-        plan = self.plans[wildcards.results]
+        plan = self.plans[folder]
         own = plan.stage(stage)
-        units = self.jobs(wildcards.results, stage).get(str(wildcards.job), ())
-        failed = sum(self._failed(wildcards.results, stage).get(unit, 0) for unit in units)
+        units = self.jobs(folder, stage).get(job, ())
+        failed = sum(self._failed(folder, stage).get(unit, 0) for unit in units)
         text = plan.job_fingerprint(own, units) + (f"+{failed}" if failed else "")
         return text if plan.smart_caching else f"{text} at {self._now}"
 
@@ -142,6 +142,8 @@ def load_workflow(config: Mapping[str, Any], *, main_process: bool, scratch: Pat
     until a run writes them to the work folder. Ends the process with exit code 2 and one paragraph if
     nothing can start.
     """
+    # Jobs call `hcs` by name, here and in every process that Snakemake spawns: the one of this environment.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     try:
         settings = parse_settings(config)
         if main_process:

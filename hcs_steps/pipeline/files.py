@@ -110,6 +110,17 @@ def pipeline_from_dict(data: Mapping[str, Any], *, where: str, name: str = "pipe
     return Pipeline(steps, name=model.name or name, config=model.config, description=model.description)
 
 
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's, with text quoted that holds line separators which it would read back as other ones."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = '"' if any(c in data for c in "\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
 def pipeline_to_yaml(pipeline: Pipeline) -> str:
     """The pipeline as the text of a YAML file that loads to an equal pipeline."""
     data: dict[str, Any] = {"name": pipeline.name}
@@ -119,7 +130,7 @@ def pipeline_to_yaml(pipeline: Pipeline) -> str:
     if config:
         data["config"] = config
     data["steps"] = [step.settings() for step in pipeline.steps]
-    return yaml.safe_dump(data, sort_keys=False, width=100, allow_unicode=True)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
 
 
 def pipeline_to_python(pipeline: Pipeline) -> str:
