@@ -13,7 +13,6 @@ configfile: "config/config.yaml"
 # The main process reads the plates and compiles; a process that Snakemake spawns only loads the plans.
 HCS, RULES = load_workflow(config, main_process=workflow.is_main_process, scratch=workflow.snakemake_tmp_dir)
 
-
 rule all:
     input:
         HCS.targets,
@@ -24,4 +23,4 @@ include: "rules/finish.smk"
 
 
 onstart:
-    HCS.write()
+    HCS.start()

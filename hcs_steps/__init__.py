@@ -5,15 +5,15 @@ The public names are imported on first use, so that ``import hcs_steps`` costs n
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hcs_steps.lazy import lazy_names
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from hcs_steps.orchestrator import (
         PipelineOrchestrator,
-        ProcessingContext,
         UnitResult,
         setup_global_gpu_registry,
     )
@@ -39,8 +39,15 @@ if TYPE_CHECKING:
         register_function,
         step_function,
     )
-    from hcs_steps.plate import open_plate
-    from hcs_steps.storage import StorageRegistry
+    from hcs_steps.plate import (
+        open_plate,
+    )
+    from hcs_steps.run.unit import (
+        ProcessingContext,
+    )
+    from hcs_steps.storage import (
+        StorageRegistry,
+    )
 
 __all__ = [
     "Backend",
@@ -71,16 +78,38 @@ __all__ = [
     "step_function",
 ]
 
-_ORCHESTRATOR = ("PipelineOrchestrator", "ProcessingContext", "UnitResult", "setup_global_gpu_registry")
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in _ORCHESTRATOR:
-        home = "hcs_steps.orchestrator"
-    else:
-        home = {"open_plate": "hcs_steps.plate", "StorageRegistry": "hcs_steps.storage"}.get(
-            name, "hcs_steps.pipeline"
-        )
-    return getattr(importlib.import_module(home), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "hcs_steps.orchestrator": [
+            "PipelineOrchestrator",
+            "UnitResult",
+            "setup_global_gpu_registry",
+        ],
+        "hcs_steps.pipeline": [
+            "Backend",
+            "FunctionStep",
+            "GlobalPipelineConfig",
+            "GpuPolicy",
+            "GroupBy",
+            "InputSource",
+            "MaterializationBackend",
+            "MissingPolicy",
+            "PathPlanningConfig",
+            "Pipeline",
+            "Scope",
+            "Unlisted",
+            "VFSConfig",
+            "VariableComponents",
+            "ZarrChunkStrategy",
+            "ZarrCompressor",
+            "ZarrConfig",
+            "load_pipeline",
+            "register_function",
+            "step_function",
+        ],
+        "hcs_steps.plate": ["open_plate"],
+        "hcs_steps.run.unit": ["ProcessingContext"],
+        "hcs_steps.storage": ["StorageRegistry"],
+    },
+)

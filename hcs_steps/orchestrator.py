@@ -205,9 +205,7 @@ class PipelineOrchestrator:
         write_text(self.workspace_path / "config/config.yaml", yaml.safe_dump(config, sort_keys=False))
 
     def _collect(self, plan: Plan, contexts: Mapping[str, ProcessingContext]) -> Mapping[str, UnitResult]:
-        failures = {
-            f["unit"]: f for f in reversed(open_failures(self.results, [s.name for s in plan.stages]))
-        }
+        failures = {f["unit"]: f for f in reversed(open_failures(plan, self.results))}
         collected = {}
         for unit, context in contexts.items():
             stages = [s for s in plan.stages if s.scope == "unit" and plan.in_stage(s, unit)]

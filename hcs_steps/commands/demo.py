@@ -32,7 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
     lay_out(lab, plate=lab / "plate")
     truth = _plate(lab, arguments.broken_well)
     made = time.perf_counter()
-    print(f"The plate is in {lab / 'plate'}; running: cd {lab} && snakemake --profile profiles/default\n", flush=True)
+    print(
+        f"The plate is in {lab / 'plate'}; running: cd {lab} && snakemake --profile profiles/default\n",
+        flush=True,
+    )
     command = [sys.executable, "-m", "snakemake", "--profile", "profiles/default", "--cores", arguments.cores]
     code = subprocess.run([*command, "--quiet", "rules"], cwd=lab, env=os.environ, check=False).returncode
     if code == 2:
@@ -41,7 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     results = Results(lab / "results" / "plate")
     _compare(results, truth)
     print(f"images   {results.images / 'cell_count.ome.zarr'}")
-    print(f"tables   {results.table('tables', 'cell_counts', '.csv')} (one row per nucleus), wells.csv beside it")
+    print(
+        f"tables   {results.table('tables', 'cell_counts', '.csv')} (one row per nucleus), wells.csv beside it"
+    )
     print(f"records  {results.root / 'records'} (one per well), {results.failures_table}")
     print(f"time     {made - started:.1f} s to make the plate, {ran - made:.1f} s to run the workflow")
     return code

@@ -51,7 +51,7 @@ def finish(arguments: argparse.Namespace) -> int:
     """Write run.json, say which units failed; 1 if any did, else write the marker."""
     plan_path = Path(arguments.plan)
     plan, results = Plan.load(plan_path), Results(plan_path.parent)
-    failures = open_failures(results, [stage.name for stage in plan.stages])
+    failures = open_failures(plan, results)
     failed = sorted({failure["unit"] for failure in failures})
     incomplete = {stage.name: _not_done(results, plan, stage.name) for stage in plan.stages}
     success = not failures and not any(incomplete.values())

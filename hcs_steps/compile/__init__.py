@@ -1,49 +1,30 @@
-"""Pipeline x plate -> plan, in five phases, each a pure function from plan to plan.
-
-1. `steps`: step plans and paths; 2. `stores`: store declaration; 3. `stages`: materialization planning;
-4. `memory`: host and GPU bytes; 5. `devices`: who gets a GPU.
-
-Nothing is written and nothing is run; everything that is wrong is reported at once.
-"""
+"""Pipeline x plate -> plan; see `hcs_steps.compile.compiler`."""
 
 from __future__ import annotations
 
-from hcs_steps.compile.devices import assign_devices
-from hcs_steps.compile.key import plan_key
-from hcs_steps.compile.memory import predict_memory
-from hcs_steps.compile.plan import Plan, PlateInfo
-from hcs_steps.compile.request import CompileOptions, Limits, Request
-from hcs_steps.compile.stages import plan_stages
-from hcs_steps.compile.steps import plan_steps
-from hcs_steps.compile.stores import declare_stores
-from hcs_steps.errors import CompileError, HcsError
-from hcs_steps.pipeline.step import Pipeline
-from hcs_steps.plate.inventory import Inventory
+from typing import TYPE_CHECKING
 
-__all__ = ["CompileOptions", "Limits", "compile_plate"]
+from hcs_steps.lazy import lazy_names
 
-PHASES = (plan_steps, declare_stores, plan_stages, predict_memory, assign_devices)
-
-
-def compile_plate(inventory: Inventory, pipeline: Pipeline, options: CompileOptions) -> Plan:
-    """The plan of a pipeline on a plate.
-
-    Raises `CompileError` with all problems: unknown functions, arguments, channels, wells; patterns that do
-    not fit; not enough memory. The pipeline is not modified; the same input gives the same plan, byte for
-    byte.
-    """
-    request = Request(inventory, pipeline, options)
-    plan = Plan(
-        key=plan_key(request),
-        pipeline=pipeline.name,
-        plate=PlateInfo(options.plate_id, inventory.plate_path, inventory.format, 0, 0, {}, None, None),
+if TYPE_CHECKING:
+    from hcs_steps.compile.compiler import (
+        compile_plate,
     )
-    problems: list[HcsError] = []
-    for phase in PHASES:
-        plan, found = phase(plan, request)
-        problems += found
-    if problems:
-        raise CompileError(
-            problems, what=f"Pipeline {pipeline.name!r} cannot run on plate {options.plate_id!r}"
-        )
-    return plan
+    from hcs_steps.compile.request import (
+        CompileOptions,
+        Limits,
+    )
+
+__all__ = [
+    "CompileOptions",
+    "Limits",
+    "compile_plate",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "hcs_steps.compile.compiler": ["compile_plate"],
+        "hcs_steps.compile.request": ["CompileOptions", "Limits"],
+    },
+)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hcs_steps.pipeline.enums import GpuPolicy, MissingPolicy
+from hcs_steps.pipeline.enums import GpuPolicy, MissingPolicy, member
 from hcs_steps.pipeline.step import Pipeline
 from hcs_steps.plate.inventory import Inventory
 
@@ -39,6 +39,10 @@ class CompileOptions:
     limits: Limits = field(default_factory=Limits)
     search_path: tuple[str, ...] = ()
     store_types: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "missing", member(MissingPolicy, self.missing, "missing"))
+        object.__setattr__(self, "gpu", member(GpuPolicy, self.gpu, "gpu"))
 
 
 @dataclass(frozen=True)

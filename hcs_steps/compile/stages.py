@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hcs_steps import __version__
-from hcs_steps.compile.plan import RAW, Plan, StagePlan, StepPlan, digest, plain_values
+from hcs_steps.compile.plan import RAW, Layout, Plan, StagePlan, StepPlan, digest, plain_values
 from hcs_steps.compile.request import Request
+from hcs_steps.compile.steps import stored
 from hcs_steps.errors import HcsError
 
 CONSOLIDATE = "consolidate"
@@ -22,6 +23,7 @@ CONSOLIDATE = "consolidate"
 def plan_stages(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     """Cut the steps into stages and hash them."""
     groups = _cut(plan.steps)
+    plan = _store_what_crosses(plan, groups, str(request.pipeline.config.vfs.materialization_backend))
     stages: list[StagePlan] = []
     for steps in groups:
         scope = plan.steps[steps[0]].scope
@@ -48,6 +50,33 @@ def _cut(steps: Sequence[StepPlan]) -> list[tuple[int, ...]]:
             groups.append([index])
         open_group = step.scope == "unit" and not step.checkpoint
     return [tuple(group) for group in groups]
+
+
+def _store_what_crosses(plan: Plan, groups: Sequence[Sequence[int]], backend: str) -> Plan:
+    """Give a store to every step whose images another stage reads: what is in memory ends with its job."""
+    home = {step: number for number, steps in enumerate(groups) for step in steps}
+    crossing = {
+        source
+        for layout in plan.layouts
+        for index in home
+        if (source := _source(plan.steps, layout, index)) is not None
+        and source != RAW
+        and home[source] != home[index]
+    }
+    steps = (
+        stored(step, backend) if index in crossing and not step.written else step
+        for index, step in enumerate(plan.steps)
+    )
+    return replace(plan, steps=tuple(steps))
+
+
+def _source(steps: Sequence[StepPlan], layout: Layout, index: int) -> int | None:
+    """The step whose images a step reads, or `RAW`; None where it is not for the units of the layout."""
+    step = steps[index]
+    if step.scope == "unit" or step.input_source == "pipeline_start":
+        return layout.sources[index]
+    before = (i for i in range(index) if layout.sources[i] is not None and steps[i].own_images)
+    return max(before, default=RAW)
 
 
 def _upstream(plan: Plan, steps: Sequence[int], stages: Sequence[StagePlan]) -> tuple[str, ...]:

@@ -201,9 +201,14 @@ def _place_images(steps: Sequence[StepPlan], request: Request) -> list[StepPlan]
             continue
         kept = step.kept or index == last or _has_labels(step)
         backend = str(vfs.materialization_backend if kept else vfs.intermediate_backend)
-        store = "" if backend == Backend.MEMORY else f"images/{step.name}{SUFFIXES.get(backend, '')}"
-        placed.append(replace(step, backend=backend, store=store, kept=kept))
+        placed.append(replace(stored(step, backend), kept=kept))
     return placed
+
+
+def stored(step: StepPlan, backend: str) -> StepPlan:
+    """The step with its images in a store of a backend; in memory, there is none."""
+    store = "" if backend == Backend.MEMORY else f"images/{step.name}{SUFFIXES.get(backend, '')}"
+    return replace(step, backend=backend, store=store)
 
 
 def _left_out(steps: Sequence[StepPlan], channels: Mapping[int, str]) -> list[str]:

@@ -120,7 +120,10 @@ def _block(name: str, lines: list[str]) -> str:
 def _same_jobs(plan: Plan, stage: StagePlan) -> bool:
     jobs = set(plan.jobs_of(stage))
     upstream = [plan.stage(name) for name in stage.upstream]
-    return all(found.scope == "plate" or jobs <= set(plan.jobs_of(found)) for found in upstream)
+    # A filter may leave a plate of the group with other sources.
+    return plan.stage(stage.name).upstream == stage.upstream and all(
+        found.scope == "plate" or jobs <= set(plan.jobs_of(found)) for found in upstream
+    )
 
 
 def _rule_values(stage: StagePlan) -> dict[str, object]:

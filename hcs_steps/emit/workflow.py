@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from hcs_steps.compile.plan import Plan, StagePlan
 from hcs_steps.emit.rules import emit_rules, group_plans
-from hcs_steps.errors import HcsError
+from hcs_steps.errors import ConfigError, HcsError
 from hcs_steps.results import Results
 from hcs_steps.run.records import all_attempts
 from hcs_steps.settings import parse_settings, plate_ids
@@ -39,6 +39,7 @@ class Workflow:
         self.groups = group_plans(plans)
         self._attempts: dict[tuple[str, str], dict[str, int]] = {}
         self._jobs: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
+        self._locks: list[Any] = []
 
     @property
     def targets(self) -> list[str]:
@@ -102,6 +103,35 @@ class Workflow:
         failed = sum(self._failed(folder, stage).get(unit, 0) for unit in units)
         text = plan.job_fingerprint(own, units) + (f"+{failed}" if failed else "")
         return text if plan.smart_caching else f"{text} at {self._now}"
+
+    def start(self) -> None:
+        """Claim the results and `write`. Ends the process like `load_workflow` if that cannot be done."""
+        try:
+            self._claim()
+            self.write()
+        except HcsError as error:
+            refuse(error)
+
+    def _claim(self) -> None:
+        """Keep every other run away from the results for as long as this process lives, however it ends.
+
+        Snakemake's own lock (off in profiles/default) is a file that outlives a killed process; this one is the
+        operating system's.
+        """
+        from filelock import FileLock, Timeout
+
+        for folder in sorted(self.plans):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            lock = FileLock(Path(folder) / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise ConfigError(
+                    f"Another Snakemake is working on {folder}.", hint="Wait until it has ended, or stop it."
+                ) from None
+            except (OSError, NotImplementedError):  # a file system without locks
+                continue
+            self._locks.append(lock)
 
     def write(self) -> None:
         """Put plans, inventories and rules on disk, where they are new."""

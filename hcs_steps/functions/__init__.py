@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hcs_steps.functions.declare import spec_of, step_function
+from hcs_steps.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from hcs_steps.functions.background import tophat
-    from hcs_steps.functions.composite import create_composite
-    from hcs_steps.functions.count import count_cells_single_channel
-    from hcs_steps.functions.normalize import stack_percentile_normalize
-
-_HOME = {
-    "count_cells_single_channel": "count",
-    "create_composite": "composite",
-    "stack_percentile_normalize": "normalize",
-    "tophat": "background",
-}
+    from hcs_steps.functions.background import (
+        tophat,
+    )
+    from hcs_steps.functions.composite import (
+        create_composite,
+    )
+    from hcs_steps.functions.count import (
+        count_cells_single_channel,
+    )
+    from hcs_steps.functions.declare import (
+        spec_of,
+        step_function,
+    )
+    from hcs_steps.functions.normalize import (
+        stack_percentile_normalize,
+    )
 
 __all__ = [
     "count_cells_single_channel",
@@ -29,14 +33,13 @@ __all__ = [
     "tophat",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "hcs_steps.functions.background": ["tophat"],
+        "hcs_steps.functions.composite": ["create_composite"],
+        "hcs_steps.functions.count": ["count_cells_single_channel"],
+        "hcs_steps.functions.declare": ["spec_of", "step_function"],
+        "hcs_steps.functions.normalize": ["stack_percentile_normalize"],
+    },
+)

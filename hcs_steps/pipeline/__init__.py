@@ -5,12 +5,20 @@ The names are loaded on first use, because the configuration models need pydanti
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hcs_steps.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from hcs_steps.functions.declare import step_function
-    from hcs_steps.pipeline.config import GlobalPipelineConfig, PathPlanningConfig, VFSConfig, ZarrConfig
+    from hcs_steps.functions.declare import (
+        step_function,
+    )
+    from hcs_steps.pipeline.config import (
+        GlobalPipelineConfig,
+        PathPlanningConfig,
+        VFSConfig,
+        ZarrConfig,
+    )
     from hcs_steps.pipeline.enums import (
         Backend,
         GpuPolicy,
@@ -30,35 +38,13 @@ if TYPE_CHECKING:
         pipeline_to_python,
         pipeline_to_yaml,
     )
-    from hcs_steps.pipeline.registry import register_function
-    from hcs_steps.pipeline.step import FunctionStep, Pipeline
-
-_HOMES = {
-    "hcs_steps.functions.declare": ("step_function",),
-    "hcs_steps.pipeline.config": ("GlobalPipelineConfig", "PathPlanningConfig", "VFSConfig", "ZarrConfig"),
-    "hcs_steps.pipeline.enums": (
-        "Backend",
-        "GpuPolicy",
-        "GroupBy",
-        "InputSource",
-        "MaterializationBackend",
-        "MissingPolicy",
-        "Scope",
-        "Unlisted",
-        "VariableComponents",
-        "ZarrChunkStrategy",
-        "ZarrCompressor",
-    ),
-    "hcs_steps.pipeline.files": (
-        "load_pipeline",
-        "pipeline_from_dict",
-        "pipeline_to_python",
-        "pipeline_to_yaml",
-    ),
-    "hcs_steps.pipeline.registry": ("register_function",),
-    "hcs_steps.pipeline.step": ("FunctionStep", "Pipeline"),
-}
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
+    from hcs_steps.pipeline.registry import (
+        register_function,
+    )
+    from hcs_steps.pipeline.step import (
+        FunctionStep,
+        Pipeline,
+    )
 
 __all__ = [
     "Backend",
@@ -86,8 +72,36 @@ __all__ = [
     "step_function",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "hcs_steps.functions.declare": ["step_function"],
+        "hcs_steps.pipeline.config": [
+            "GlobalPipelineConfig",
+            "PathPlanningConfig",
+            "VFSConfig",
+            "ZarrConfig",
+        ],
+        "hcs_steps.pipeline.enums": [
+            "Backend",
+            "GpuPolicy",
+            "GroupBy",
+            "InputSource",
+            "MaterializationBackend",
+            "MissingPolicy",
+            "Scope",
+            "Unlisted",
+            "VariableComponents",
+            "ZarrChunkStrategy",
+            "ZarrCompressor",
+        ],
+        "hcs_steps.pipeline.files": [
+            "load_pipeline",
+            "pipeline_from_dict",
+            "pipeline_to_python",
+            "pipeline_to_yaml",
+        ],
+        "hcs_steps.pipeline.registry": ["register_function"],
+        "hcs_steps.pipeline.step": ["FunctionStep", "Pipeline"],
+    },
+)

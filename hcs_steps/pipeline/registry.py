@@ -36,6 +36,7 @@ SCRIPT = "hcs_steps_script_"
 """What the names of modules begin with that are single files."""
 
 _registered: dict[str, str] = {}
+_loading: dict[str, ModuleType] = {}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -151,8 +152,14 @@ def importable(search_path: tuple[str, ...]) -> Iterator[None]:
 
 
 def load_file(path: str) -> ModuleType:
-    """A Python file as a module, loaded again when it has changed. Its ``__name__`` is not ``__main__``."""
-    return _load_file(path, Path(path).stat().st_mtime_ns)
+    """A Python file as a module, loaded again when it has changed. Its ``__name__`` is not ``__main__``.
+
+    The script that is running is not run a second time, and neither is a file that is being loaded right now.
+    """
+    main = sys.modules["__main__"]
+    if Path(getattr(main, "__file__", None) or "-").resolve() == Path(path).resolve():
+        return main
+    return _loading.get(path) or _load_file(path, Path(path).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
@@ -162,6 +169,9 @@ def _load_file(path: str, mtime_ns: int) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
+    sys.modules[name] = _loading[path] = module
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del _loading[path]
     return module

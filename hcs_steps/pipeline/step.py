@@ -17,11 +17,10 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hcs_steps.errors import PipelineError
 from hcs_steps.frozen import FrozenDict, freeze, thaw
-from hcs_steps.pipeline.config import GlobalPipelineConfig
 from hcs_steps.pipeline.enums import (
     GroupBy,
     InputSource,
@@ -32,6 +31,9 @@ from hcs_steps.pipeline.enums import (
     members,
 )
 from hcs_steps.pipeline.registry import reference_of
+
+if TYPE_CHECKING:
+    from hcs_steps.pipeline.config import GlobalPipelineConfig
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,14 @@ class Pipeline:
                 )
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "steps", tuple(steps))
-        object.__setattr__(self, "config", config or GlobalPipelineConfig())
+        object.__setattr__(self, "config", config or _default_config())
         object.__setattr__(self, "description", description)
+
+
+def _default_config() -> GlobalPipelineConfig:
+    from hcs_steps.pipeline.config import GlobalPipelineConfig  # needs pydantic, which a job does not
+
+    return GlobalPipelineConfig()
 
 
 def plain(value: Any) -> Any:

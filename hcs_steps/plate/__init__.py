@@ -4,23 +4,53 @@
 NumPy nor a file-format library.
 """
 
-from hcs_steps.plate.detect import READERS
-from hcs_steps.plate.inventory import Inventory, Plane, Problem
-from hcs_steps.plate.listing import FileListing, list_files
-from hcs_steps.plate.missing import missing_planes
-from hcs_steps.plate.open import open_plate
-from hcs_steps.plate.pattern import BUILTIN_PATTERNS, PatternSpec
-from hcs_steps.plate.show import inventory_json, inventory_table
-from hcs_steps.plate.store import read_inventory_file, read_unit_planes, write_inventory
-from hcs_steps.plate.wells import (
-    canonical_well,
-    compact_wells,
-    expand_wells,
-    parse_well,
-    plate_dimensions,
-    sort_wells,
-    well_name,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hcs_steps.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from hcs_steps.plate.detect import (
+        READERS,
+    )
+    from hcs_steps.plate.inventory import (
+        Inventory,
+        Plane,
+        Problem,
+    )
+    from hcs_steps.plate.listing import (
+        FileListing,
+        list_files,
+    )
+    from hcs_steps.plate.missing import (
+        missing_planes,
+    )
+    from hcs_steps.plate.open import (
+        open_plate,
+    )
+    from hcs_steps.plate.pattern import (
+        BUILTIN_PATTERNS,
+        PatternSpec,
+    )
+    from hcs_steps.plate.show import (
+        inventory_json,
+        inventory_table,
+    )
+    from hcs_steps.plate.store import (
+        read_inventory_file,
+        read_unit_planes,
+        write_inventory,
+    )
+    from hcs_steps.plate.wells import (
+        canonical_well,
+        compact_wells,
+        expand_wells,
+        parse_well,
+        plate_dimensions,
+        sort_wells,
+        well_name,
+    )
 
 __all__ = [
     "BUILTIN_PATTERNS",
@@ -46,3 +76,26 @@ __all__ = [
     "well_name",
     "write_inventory",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "hcs_steps.plate.detect": ["READERS"],
+        "hcs_steps.plate.inventory": ["Inventory", "Plane", "Problem"],
+        "hcs_steps.plate.listing": ["FileListing", "list_files"],
+        "hcs_steps.plate.missing": ["missing_planes"],
+        "hcs_steps.plate.open": ["open_plate"],
+        "hcs_steps.plate.pattern": ["BUILTIN_PATTERNS", "PatternSpec"],
+        "hcs_steps.plate.show": ["inventory_json", "inventory_table"],
+        "hcs_steps.plate.store": ["read_inventory_file", "read_unit_planes", "write_inventory"],
+        "hcs_steps.plate.wells": [
+            "canonical_well",
+            "compact_wells",
+            "expand_wells",
+            "parse_well",
+            "plate_dimensions",
+            "sort_wells",
+            "well_name",
+        ],
+    },
+)

@@ -37,7 +37,7 @@ def consolidate(plan: Plan, stage: StagePlan, results: Results, records: Records
             # An old table must not look like this run's.
             target.unlink(missing_ok=True)
             listing.unlink(missing_ok=True)
-    failures = open_failures(results, [s.name for s in plan.stages if s.name != stage.name])
+    failures = [f for f in open_failures(plan, results) if f["stage"] != stage.name]
     write_text(results.failures_table, failures_csv(failures))
     made.add_file(results, results.failures_table)
     rows = well_rows(plan, records, failures)

@@ -22,7 +22,7 @@ from hcs_steps.report.consolidate import consolidate
 from hcs_steps.results import Results
 from hcs_steps.run.images import read_plane
 from hcs_steps.run.made import Made
-from hcs_steps.run.records import read_json, valid_record
+from hcs_steps.run.records import open_failures, read_json, valid_record
 from hcs_steps.storage.protocol import Image, ImageStore
 from hcs_steps.storage.tables import read_table, write_array, write_table
 
@@ -116,11 +116,16 @@ def upstream_records(plan: Plan, stage: StagePlan, results: Results) -> dict[tup
 
 
 def plate_fingerprint(plan: Plan, stage: StagePlan, results: Results) -> str:
-    """A plate stage depends on its steps, on which units are there, and on what they were made of."""
+    """A plate stage depends on its steps, on which units are there, and on what they were made of.
+
+    The plan's own last one also reports the failures.
+    """
     records = upstream_records(plan, stage, results)
+    failures = [] if stage.steps else open_failures(plan, results)
     return digest(
         plan.fingerprint(stage, PLATE_UNIT),
         *(f"{name}:{unit}:{r['fingerprint']}" for (name, unit), r in records.items()),
+        *(f"{f['stage']}:{f['unit']}:{f.get('attempt')}" for f in failures if f["stage"] != stage.name),
     )
 
 

@@ -12,10 +12,13 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hcs_steps.results import Results
-from hcs_steps.storage.atomic import write_json
+from hcs_steps.storage.atomic import sweep_leftovers, write_json
+
+if TYPE_CHECKING:
+    from hcs_steps.compile.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,21 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_record(results: Results, record: Record) -> None:
     """Write the record and close the unit's failure, in that order."""
-    write_json(results.record(record.stage, record.unit), asdict(record))
-    failure = results.failure(record.stage, record.unit)
+    _write(results.record(record.stage, record.unit), asdict(record))
+    close_failure(results, record.stage, record.unit)
+
+
+def close_failure(results: Results, stage: str, unit: str) -> None:
+    """Keep the failure of a unit that is done now under its other name."""
+    failure = results.failure(stage, unit)
     if failure.exists():
-        os.replace(failure, results.resolved(record.stage, record.unit))
+        os.replace(failure, results.resolved(stage, unit))
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file that only one job writes; what a killed predecessor left beside it goes."""
+    sweep_leftovers(path)
+    write_json(path, content)
 
 
 def valid_record(results: Results, stage: str, unit: str, fingerprint: str) -> dict[str, Any] | None:
@@ -91,7 +105,7 @@ def valid_record(results: Results, stage: str, unit: str, fingerprint: str) -> d
 
 def write_failure(results: Results, failure: Failure) -> None:
     """Open a failure; the record that the unit may have had is gone by now."""
-    write_json(results.failure(failure.stage, failure.unit), asdict(failure))
+    _write(results.failure(failure.stage, failure.unit), asdict(failure))
     results.resolved(failure.stage, failure.unit).unlink(missing_ok=True)
 
 
@@ -117,13 +131,13 @@ def all_attempts(results: Results, stage: str) -> dict[str, int]:
     return {unit: attempts(results, stage, unit) for unit in sorted(units)}
 
 
-def open_failures(results: Results, stages: Iterable[str]) -> list[dict[str, Any]]:
-    """All open failures, by stage in the given order, then by unit."""
+def open_failures(plan: Plan, results: Results) -> list[dict[str, Any]]:
+    """The open failures of what is in the plan, by stage, then by unit; a unit left out of it is forgotten."""
     found = []
-    for stage in stages:
-        folder = results.failure(stage, "x").parent
-        for path in sorted(folder.glob("*.json")):
-            if not path.name.endswith(".resolved.json"):
+    for stage in plan.stages:
+        units = set(plan.units_of(stage))
+        for path in sorted(results.failure(stage.name, "x").parent.glob("*.json")):
+            if path.stem in units:
                 failure = read_json(path)
                 found += [failure] if failure else []
     return found
@@ -142,4 +156,4 @@ def write_marker(
         "failed": sorted(failed),
         "blocked": sorted(blocked),
     }
-    write_json(path, content)
+    _write(path, content)

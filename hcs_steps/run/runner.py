@@ -31,6 +31,7 @@ from hcs_steps.run.records import (
     Failure,
     Record,
     attempts,
+    close_failure,
     read_json,
     valid_record,
     write_failure,
@@ -83,6 +84,9 @@ class Runner:
         fingerprint = self.fingerprint(stage, unit)
         if self.skip_finished and valid_record(self.results, stage.name, unit, fingerprint):
             logger.info("%s: %s is up to date", stage.name, unit)
+            close_failure(
+                self.results, stage.name, unit
+            )  # in case the record's writer was killed before it could
             outcome.skipped.append(unit)
             outcome.done[unit] = fingerprint
             return

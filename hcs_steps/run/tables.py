@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hcs_steps.errors import StepError
 from hcs_steps.functions.declare import Table
 from hcs_steps.plate.inventory import NAN, Plane
 from hcs_steps.run.calls import CallResult
@@ -65,6 +66,11 @@ def _rows(
     columns = as_columns(value)
     rows = len(next(iter(columns.values()), ()))
     plane = np.asarray(columns.pop("plane", np.zeros(rows, np.int64)))
+    if rows and not (plane.dtype.kind in "ui" and plane.min() >= 0 and plane.max() < len(keys)):
+        raise StepError(
+            f"The column 'plane' of a table must hold integers from 0 to {len(keys) - 1}, one plane of the stack each."
+        )
+    plane = plane.astype(np.int64, copy=False)
     # Column by column through NumPy: a table may have a million rows.
     values = {name: np.array([getattr(key, part) for key in keys])[plane] for name, part in METADATA.items()}
     names = np.array([channels.get(key.channel, str(key.channel)) for key in keys])[plane]

@@ -4,31 +4,54 @@ Importing this package imports NumPy only; Zarr, tifffile and pyarrow are import
 needs them.
 """
 
-from hcs_steps.storage.atomic import (
-    checksum_file,
-    checksum_tree,
-    measure,
-    publish_dir,
-    publish_file,
-    remove_path,
-    sweep_leftovers,
-    write_bytes,
-    write_json,
-    write_text,
-)
-from hcs_steps.storage.memory import MemoryStore
-from hcs_steps.storage.ome_zarr import OmeZarrStore
-from hcs_steps.storage.protocol import Image, ImageMeta, ImageStore, PlaneKey, Published, StoreSpec
-from hcs_steps.storage.registry import StorageRegistry, StoreFactory
-from hcs_steps.storage.tables import (
-    as_columns,
-    concat_tables,
-    read_array,
-    read_table,
-    write_array,
-    write_table,
-)
-from hcs_steps.storage.tiff import TiffStore
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hcs_steps.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from hcs_steps.storage.atomic import (
+        checksum_file,
+        checksum_tree,
+        measure,
+        publish_dir,
+        publish_file,
+        remove_path,
+        sweep_leftovers,
+        write_bytes,
+        write_json,
+        write_text,
+    )
+    from hcs_steps.storage.memory import (
+        MemoryStore,
+    )
+    from hcs_steps.storage.ome_zarr import (
+        OmeZarrStore,
+    )
+    from hcs_steps.storage.protocol import (
+        Image,
+        ImageMeta,
+        ImageStore,
+        PlaneKey,
+        Published,
+        StoreSpec,
+    )
+    from hcs_steps.storage.registry import (
+        StorageRegistry,
+        StoreFactory,
+    )
+    from hcs_steps.storage.tables import (
+        as_columns,
+        concat_tables,
+        read_array,
+        read_table,
+        write_array,
+        write_table,
+    )
+    from hcs_steps.storage.tiff import (
+        TiffStore,
+    )
 
 __all__ = [
     "Image",
@@ -59,3 +82,41 @@ __all__ = [
     "write_table",
     "write_text",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "hcs_steps.storage.atomic": [
+            "checksum_file",
+            "checksum_tree",
+            "measure",
+            "publish_dir",
+            "publish_file",
+            "remove_path",
+            "sweep_leftovers",
+            "write_bytes",
+            "write_json",
+            "write_text",
+        ],
+        "hcs_steps.storage.memory": ["MemoryStore"],
+        "hcs_steps.storage.ome_zarr": ["OmeZarrStore"],
+        "hcs_steps.storage.protocol": [
+            "Image",
+            "ImageMeta",
+            "ImageStore",
+            "PlaneKey",
+            "Published",
+            "StoreSpec",
+        ],
+        "hcs_steps.storage.registry": ["StorageRegistry", "StoreFactory"],
+        "hcs_steps.storage.tables": [
+            "as_columns",
+            "concat_tables",
+            "read_array",
+            "read_table",
+            "write_array",
+            "write_table",
+        ],
+        "hcs_steps.storage.tiff": ["TiffStore"],
+    },
+)

@@ -1,0 +1,154 @@
+"""What rules ask for while Snakemake builds its graph."""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hcs_steps.compile.plan import Plan
+from hcs_steps.emit.workflow import Workflow, load_workflow
+from hcs_steps.results import Results
+from hcs_steps.run.records import Failure, write_failure
+
+MakePlan = Callable[..., Plan]
+
+STRANGE = [
+    "my plate",
+    "it's",
+    'say "x"',
+    "a[1]",
+    "a(b)+c",
+    "Plätte µ",
+    "a.b",
+    "a|b",
+    "$HOME",
+    "tab\there",
+    "a\\b",
+]
+
+
+def wildcards(results: str, job: str = "A01") -> Any:
+    return SimpleNamespace(results=results, job=job)
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strange_folder_is_matched_as_it_is_and_nothing_else_is(make_plan: MakePlan, name: str) -> None:
+    folder = f"results/{name}"
+    flow = Workflow({folder: make_plan("a"), "results/other": make_plan("a")})
+    pattern = f"(?:{flow.folders('')})"
+    assert re.fullmatch(pattern, folder)
+    assert re.fullmatch(pattern, "results/other")
+    for wrong in (f"{folder}x", f"x{folder}", "results", "results/a", folder.replace(".", "-") + "/"):
+        assert not re.fullmatch(pattern, wrong)
+
+
+def test_folders_of_a_group_are_those_of_its_plates(make_plan: MakePlan) -> None:
+    flow = Workflow({"r/1": make_plan("a"), "r/2": make_plan("b", pipeline="other"), "r/3": make_plan("a")})
+    assert flow.folders("count") == "r/1|r/3"
+    assert flow.folders("other") == "r/2"
+    assert flow.folders() == "r/1|r/3|r/2"
+
+
+def test_a_job_waits_for_the_same_job_of_the_stage_before(make_plan: MakePlan) -> None:
+    flow = Workflow({"r/1": make_plan("a", "b")})
+    assert flow.inputs("a")(wildcards("r/1")) == []
+    assert flow.inputs("b")(wildcards("r/1", "B02")) == ["r/1/jobs/a/B02.json"]
+    assert flow.targets == ["r/1/jobs/finish.json"]
+
+
+def waited_for(flow: Workflow, stage: str, job: str) -> set[str]:
+    """Markers that are there for certain when a job starts: its inputs and, in turn, theirs."""
+    found: set[str] = set()
+    waiting = flow.markers("r/1", stage, job)
+    while waiting:
+        marker = waiting.pop()
+        found.add(marker)
+        name, _, upstream = marker.removeprefix("r/1/jobs/").removesuffix(".json").partition("/")
+        waiting += flow.markers("r/1", name, upstream)
+    return found
+
+
+@pytest.mark.parametrize("filters", [{}, {"b": "A01"}, {"a": "B02"}, {"c": "A01"}, {"b": "A01", "c": "B02"}])
+def test_the_plate_stage_waits_for_every_job_before_it(make_plan: MakePlan, filters: dict[str, str]) -> None:
+    plan = make_plan("a", "b", "c", filters=filters)
+    everything = {f"r/1/jobs/{s.name}/{job}.json" for s in plan.stages[:-1] for job in plan.jobs_of(s)}
+    assert waited_for(Workflow({"r/1": plan}), "consolidate", "plate") == everything
+
+
+def test_a_failure_changes_the_state_of_its_job_only(make_plan: MakePlan, tmp_path: Path) -> None:
+    folder = tmp_path.as_posix()
+    plan = make_plan("a")
+
+    def states() -> list[str]:
+        state = Workflow({folder: plan}).fingerprint("a")
+        return [state(wildcards(folder, well)) for well in ("A01", "B02")]
+
+    before = states()
+    write_failure(Results(tmp_path), Failure("a", "B02", "a", "ValueError", "no", "", "", "", 1, ""))
+    after = states()
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+def test_the_same_workflow_answers_the_same_after_a_job_has_failed(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
+    flow = Workflow({tmp_path.as_posix(): make_plan("a")})
+    before = flow.job_state(tmp_path.as_posix(), "a", "A01")
+    write_failure(Results(tmp_path), Failure("a", "A01", "a", "ValueError", "no", "", "", "", 1, ""))
+    assert flow.job_state(tmp_path.as_posix(), "a", "A01") == before
+
+
+def test_without_smart_caching_every_run_is_another(make_plan: MakePlan) -> None:
+    plan = make_plan("a")
+    cached, fresh = plan, replace(plan, smart_caching=False)
+    assert len({Workflow({"r": cached}).job_state("r", "a", "A01") for _ in range(2)}) == 1
+    assert len({Workflow({"r": fresh}).job_state("r", "a", "A01") for _ in range(2)}) == 2
+
+
+def test_two_runs_cannot_claim_the_same_results(
+    make_plan: MakePlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (Workflow({f"{tmp_path}/P1": make_plan("a")}) for _ in range(2))
+    first.start()
+    with pytest.raises(SystemExit) as caught:
+        second.start()
+    assert caught.value.code == 2
+    assert "Another Snakemake is working on" in capsys.readouterr().err
+
+
+def test_writing_puts_the_rules_beside_the_plates_and_keeps_what_is_current(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
+    flow = Workflow({f"{tmp_path}/P1": make_plan("a"), f"{tmp_path}/P2": make_plan("a")})
+    flow.write()
+    path = tmp_path / "rules.smk"
+    assert path.read_text() == flow.rules
+    before = path.stat()
+    flow.write()
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"plates": []}, {"plates": [{"path": "/absent", "pipeline": "no.yaml"}]}]
+)
+@pytest.mark.parametrize("main", [True, False])
+def test_what_cannot_start_ends_with_2_and_one_paragraph(
+    config: dict[str, Any],
+    main: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", os.environ["PATH"])  # which it extends
+    with pytest.raises(SystemExit) as caught:
+        load_workflow(config, main_process=main, scratch=tmp_path)
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("hcs-steps: ")
+    assert "Traceback" not in err

@@ -1,0 +1,151 @@
+"""The scripts in examples/ run as they stand, and so do the promises of the Python interface."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from hcs_steps import FunctionStep, GlobalPipelineConfig, PipelineOrchestrator
+from hcs_steps.errors import HcsError, PlateError
+from hcs_steps.plate.synthetic import make_plate
+from hcs_steps.storage.tables import read_table
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+pytestmark = pytest.mark.e2e
+
+
+def plate_in(folder: Path, **options: object) -> Path:
+    plate = folder / "plate1"
+    settings = {"wells": ["A01", "A02", "B01"], "sites": (1, 2), "shape": (96, 96), "cells_per_well": 12}
+    make_plate(plate, **{**settings, **options})
+    return plate
+
+
+def run_example(name: str, *arguments: object, cwd: Path) -> str:
+    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_basic_example_counts_every_well_and_takes_a_relative_path(tmp_path: Path) -> None:
+    plate_in(tmp_path)
+    printed = run_example("basic_pipeline.py", "plate1", cwd=tmp_path)
+    assert {"A01 done", "A02 done", "B01 done"} <= set(printed.splitlines())
+    workspace = tmp_path / "plate1_workspace"
+    counts = read_table(workspace / "results/plate1/tables/cell_counts.parquet")
+    assert set(counts["Metadata_Well"]) == {"A01", "A02", "B01"}
+
+
+def test_production_example_keeps_the_composite_because_it_forces_it_to_disk(tmp_path: Path) -> None:
+    plate = plate_in(tmp_path)
+    assert "3 of 3 units done" in run_example("production_pipeline.py", plate, cwd=tmp_path)
+    images = tmp_path / "plate1_workspace/results/plate1/images"
+    assert sorted(p.name for p in images.iterdir()) == ["cell_count.ome.zarr", "composite.ome.zarr"]
+
+
+def test_several_plates_example_puts_results_where_the_configuration_says(tmp_path: Path) -> None:
+    first = plate_in(tmp_path / "one")
+    second = tmp_path / "two" / "plate2"
+    make_plate(second, wells=["C03"], sites=(1, 1), shape=(96, 96), cells_per_well=8)
+    run_example("several_plates.py", tmp_path / "out", first, second, cwd=tmp_path)
+    assert (tmp_path / "out/plate1_analysis/results/cell_counts.csv").is_file()
+    assert (tmp_path / "out/plate2_analysis/results/cell_counts.csv").is_file()
+
+
+def test_own_function_of_a_script_runs_in_the_jobs_and_is_limited_to_the_filtered_wells(
+    tmp_path: Path,
+) -> None:
+    plate = plate_in(tmp_path)
+    printed = run_example("own_function.py", plate, cwd=tmp_path)
+    rows = [line for line in printed.splitlines() if line.startswith('"plate1"')]
+    assert len(rows) == 2 * 2 * 2  # wells x sites x channels
+
+
+def test_a_workspace_continues_with_a_bare_snakemake(tmp_path: Path) -> None:
+    plate = plate_in(tmp_path)
+    run_example("basic_pipeline.py", plate, cwd=tmp_path)
+    again = subprocess.run(
+        [sys.executable, "-m", "snakemake"],
+        cwd=tmp_path / "plate1_workspace",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stderr
+
+
+def test_a_failed_unit_is_a_result_with_its_reason_and_the_others_succeed(tmp_path: Path) -> None:
+    plate = plate_in(tmp_path, broken_well="A02")
+    steps = [FunctionStep("count_cells_single_channel")]
+    orchestrator = PipelineOrchestrator(plate).initialize()
+    results = orchestrator.execute_compiled_plate(steps, orchestrator.compile_pipelines(steps))
+    assert {unit: result.success for unit, result in results.items()} == {
+        "A01": True,
+        "A02": False,
+        "B01": True,
+    }
+    assert "plate1_A02_s1_w1.TIF" in results["A02"].error
+
+
+def test_contexts_and_plans_are_frozen_all_the_way_down(tmp_path: Path) -> None:
+    orchestrator = PipelineOrchestrator(plate_in(tmp_path)).initialize()
+    contexts = orchestrator.compile_pipelines([FunctionStep(("create_composite", {"weights": [1, 2]}))])
+    context = contexts["A01"]
+    with pytest.raises(TypeError):
+        contexts["A01"] = None  # type: ignore[index]
+    with pytest.raises(FrozenInstanceError):
+        context.well = "B01"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        context.planes[next(iter(context.planes))] = None  # type: ignore[index]
+    with pytest.raises(TypeError):
+        context.plan.units["A01"] = None  # type: ignore[index]
+    (call,) = context.plan.steps[0].calls
+    with pytest.raises(TypeError):
+        call.kwargs["weights"] = ()  # type: ignore[index]
+    assert call.kwargs["weights"] == (1, 2)
+
+
+def test_one_step_list_serves_several_plates_unchanged(tmp_path: Path) -> None:
+    steps = [FunctionStep("tophat"), FunctionStep({"DAPI": "count_cells_single_channel"}, name="nuclei")]
+    before = [step.settings() for step in steps]
+    for folder in ("one", "two"):
+        PipelineOrchestrator(plate_in(tmp_path / folder)).initialize().compile_pipelines(steps)
+    assert [step.settings() for step in steps] == before
+
+
+def test_executing_other_steps_than_compiled_is_refused(tmp_path: Path) -> None:
+    orchestrator = PipelineOrchestrator(plate_in(tmp_path)).initialize()
+    contexts = orchestrator.compile_pipelines([FunctionStep("tophat")])
+    with pytest.raises(HcsError, match="other steps"):
+        orchestrator.execute_compiled_plate([FunctionStep("stack_percentile_normalize")], contexts)
+
+
+def test_a_missing_plate_says_so_before_anything_is_made(tmp_path: Path) -> None:
+    orchestrator = PipelineOrchestrator(tmp_path / "nowhere", global_config=GlobalPipelineConfig())
+    with pytest.raises(PlateError, match="does not exist"):
+        orchestrator.initialize()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_script_without_a_main_guard_does_not_start_itself_again(tmp_path: Path) -> None:
+    plate = plate_in(tmp_path)
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "from hcs_steps import FunctionStep, PipelineOrchestrator\n"
+        "def same(stack):\n    return stack\n"
+        f"o = PipelineOrchestrator({str(plate)!r}).initialize()\n"
+        "steps = [FunctionStep(same)]\n"
+        "o.execute_compiled_plate(steps, o.compile_pipelines(steps))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert result.returncode != 0
+    assert "__main__" in result.stderr
