@@ -98,7 +98,7 @@ class WorkflowSettings(Model):
     """The whole configuration file."""
 
     output: Path = Path("results")
-    """Folder of all results."""
+    """Folder of all results; its path may not hold braces, which mean wildcards to Snakemake."""
     defaults: PlateDefaults = Field(default_factory=PlateDefaults)
     """Settings for every plate."""
     plates: list[PlateSettings] = Field(min_length=1)
@@ -107,6 +107,13 @@ class WorkflowSettings(Model):
     """Storage backends of one's own: name -> ``package.module:factory``."""
     search_path: list[Path] = Field(default_factory=list)
     """Folders, besides the working directory, whose modules hold step functions and storage backends."""
+
+    @field_validator("output")
+    @classmethod
+    def _no_wildcards(cls, value: Path) -> Path:
+        if set("{}") & set(str(value)):
+            raise ValueError("must not hold braces, which mean wildcards to Snakemake")
+        return value
 
 
 def parse_settings(config: Mapping[str, Any], where: str = "config/config.yaml") -> WorkflowSettings:
@@ -117,10 +124,19 @@ def parse_settings(config: Mapping[str, Any], where: str = "config/config.yaml")
     try:
         defaults = WorkflowSettings.model_validate(dict(config)).defaults
         given = defaults.model_dump(exclude_unset=True)
-        merged = [{**given, **plate} for plate in config["plates"]]
+        merged = [_over(given, plate) for plate in config["plates"]]
         return WorkflowSettings.model_validate({**config, "plates": merged})
     except ValidationError as error:
         raise validation_error(error, WorkflowSettings, where) from None
+
+
+def _over(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A plate's own settings over the defaults, key by key, also inside ``select`` and ``limits``."""
+    merged = {**defaults, **own}
+    for block in ("select", "limits"):
+        if isinstance(defaults.get(block), Mapping) and isinstance(own.get(block), Mapping):
+            merged[block] = {**defaults[block], **own[block]}
+    return merged
 
 
 def load_settings(path: Path) -> WorkflowSettings:

@@ -264,8 +264,8 @@ class Plan(Frozen):
         return sorted(step for name in names for step in self._stages_by_name[name].steps)
 
     def to_json(self) -> str:
-        """The plan as JSON: the same plan gives the same bytes."""
-        return json.dumps(plain_values(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        """The plan as JSON: the same plan gives the same bytes. Units stay in plate order."""
+        return json.dumps(plain_values(self), indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, where: str) -> Plan:

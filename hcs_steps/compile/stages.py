@@ -23,7 +23,7 @@ CONSOLIDATE = "consolidate"
 def plan_stages(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     """Cut the steps into stages and hash them."""
     groups = _cut(plan.steps)
-    plan = _store_what_crosses(plan, groups, str(request.pipeline.config.vfs.materialization_backend))
+    plan = _store_what_stays(plan, groups, str(request.pipeline.config.vfs.materialization_backend))
     stages: list[StagePlan] = []
     for steps in groups:
         scope = plan.steps[steps[0]].scope
@@ -52,8 +52,11 @@ def _cut(steps: Sequence[StepPlan]) -> list[tuple[int, ...]]:
     return [tuple(group) for group in groups]
 
 
-def _store_what_crosses(plan: Plan, groups: Sequence[Sequence[int]], backend: str) -> Plan:
-    """Give a store to every step whose images another stage reads: what is in memory ends with its job."""
+def _store_what_stays(plan: Plan, groups: Sequence[Sequence[int]], backend: str) -> Plan:
+    """Give a store to every step whose images outlive its job.
+
+    Another stage reads them, or they are the last ones of a well that the steps after it leave out.
+    """
     home = {step: number for number, steps in enumerate(groups) for step in steps}
     crossing = {
         source
@@ -63,8 +66,14 @@ def _store_what_crosses(plan: Plan, groups: Sequence[Sequence[int]], backend: st
         and source != RAW
         and home[source] != home[index]
     }
+    final = {
+        max((i for i in home if layout.sources[i] is not None and plan.steps[i].own_images), default=RAW)
+        for layout in plan.layouts
+    }
     steps = (
-        stored(step, backend) if index in crossing and not step.written else step
+        replace(stored(step, backend), kept=index in final)
+        if index in crossing | final and not step.written
+        else step
         for index, step in enumerate(plan.steps)
     )
     return replace(plan, steps=tuple(steps))

@@ -79,10 +79,25 @@ def load_pipeline(path: Path | str) -> Pipeline:
     return pipeline_from_dict(load_yaml(path), where=str(path), name=path.stem)
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Safe, and a key that stands twice in a mapping is an error: one of the two would be lost silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice in one mapping", key.start_mark
+                )
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping, loaded safely. `ConfigError` with line and column if it is none."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
     except (OSError, UnicodeDecodeError) as error:

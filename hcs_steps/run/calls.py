@@ -113,8 +113,12 @@ def _labels(call: CallPlan, name: str, value: Any, image: Image) -> Image:
     if labels.shape != image.shape or labels.dtype.kind not in "ui":
         raise StepError(
             f"{call.function} returned labels {name!r} of shape {labels.shape} and type {labels.dtype}; "
-            "expected "
-            f"integers of shape {image.shape}."
+            f"expected integers of shape {image.shape}."
+        )
+    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
+        raise StepError(
+            f"{call.function} returned negative labels {name!r}.",
+            hint="Label objects from 1; 0 is background.",
         )
     return labels.astype(np.uint32, copy=False)
 
