@@ -67,6 +67,30 @@ def test_own_function_of_a_script_runs_in_the_jobs_and_is_limited_to_the_filtere
     assert len(rows) == 2 * 2 * 2  # wells x sites x channels
 
 
+def test_a_storage_backend_of_ones_own_holds_the_images_between_steps(tmp_path: Path) -> None:
+    plate = plate_in(tmp_path)
+    (tmp_path / "lab_storage.py").write_text(
+        "from hcs_steps.storage import TiffStore\n\n\nclass LabStore(TiffStore):\n    pass\n"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(
+        "from lab_storage import LabStore\n"
+        "from hcs_steps import *\n"
+        "if __name__ == '__main__':\n"
+        "    registry = StorageRegistry()\n"
+        "    registry.register('lab', LabStore)\n"
+        "    config = GlobalPipelineConfig(vfs=VFSConfig(intermediate_backend='lab', materialization_backend='disk'))\n"
+        f"    o = PipelineOrchestrator({str(plate)!r}, global_config=config, storage_registry=registry).initialize()\n"
+        "    steps = [FunctionStep('tophat'), FunctionStep('stack_percentile_normalize')]\n"
+        "    results = o.execute_compiled_plate(steps, o.compile_pipelines(steps))\n"
+        "    assert all(r.success for r in results.values()), results\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    images = tmp_path / "plate1_workspace/results/plate1/images"
+    assert len(list((images / "tophat").rglob("*.tif"))) == 3 * 2 * 2
+
+
 def test_a_workspace_continues_with_a_bare_snakemake(tmp_path: Path) -> None:
     plate = plate_in(tmp_path)
     run_example("basic_pipeline.py", plate, cwd=tmp_path)

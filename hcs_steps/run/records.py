@@ -99,7 +99,10 @@ def valid_record(results: Results, stage: str, unit: str, fingerprint: str) -> d
     record = read_json(results.record(stage, unit))
     if record is None or not record.get("success") or record.get("fingerprint") != fingerprint:
         return None
-    there = all((results.root / item["path"]).exists() for item in record.get("published", ()))
+    try:
+        there = all((results.root / item["path"]).exists() for item in record["published"])
+    except (KeyError, TypeError):  # damaged by hand: compute it again
+        return None
     return record if there else None
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
 from hcs_steps.compile.stores import store_spec
 from hcs_steps.compile.units import key_of
+from hcs_steps.pipeline.registry import importable
 from hcs_steps.plate import read_unit_planes
 from hcs_steps.results import Results
 from hcs_steps.run.devices import CPU, leased_device
@@ -166,7 +167,8 @@ class Runner:
         if step not in self._stores:
             registry = StorageRegistry.from_references(dict(self.plan.store_types))
             found = self.plan.steps[step]
-            store = registry.open(found.backend, store_spec(self.plan, found, self.results.root))
+            with importable(self.plan.search_path):
+                store = registry.open(found.backend, store_spec(self.plan, found, self.results.root))
             store.declare()
             self._stores[step] = store
         return self._stores[step]

@@ -83,6 +83,14 @@ def test_a_record_is_one_json_file_with_everything_in_it(results: Results) -> No
     assert found == json.loads(json.dumps(asdict(RECORD)))
 
 
+@pytest.mark.parametrize("published", [None, 3, [7], [{"size": 1}]])
+def test_a_record_that_was_damaged_by_hand_is_not_valid(results: Results, published: object) -> None:
+    write_record(results, RECORD)
+    path = results.record("s", "A01")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "published": published}))
+    assert not valid(results)
+
+
 def test_failures_are_counted_over_successes(results: Results) -> None:
     assert attempts(results, "s", "A01") == 0
     write_failure(results, FAILURE)
