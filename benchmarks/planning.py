@@ -34,7 +34,10 @@ def main() -> None:
     parser.add_argument("--wells", type=int, nargs="+", default=[96, 384, 1536])
     parser.add_argument("--rerun", action="store_true")
     arguments = parser.parse_args()
-    print(f"{'wells':>6} {'jobs':>6} {'read s':>8} {'compile s':>10} {'dry run s':>10} {'rerun s':>8}", flush=True)
+    print(
+        f"{'wells':>6} {'jobs':>6} {'read s':>8} {'compile s':>10} {'dry run s':>10} {'rerun s':>8}",
+        flush=True,
+    )
     for wells in arguments.wells:
         with tempfile.TemporaryDirectory() as folder:
             measure(Path(folder), wells, arguments.rerun)
@@ -48,8 +51,10 @@ def measure(lab: Path, wells: int, rerun: bool) -> None:
     lay_out(lab, lab / "plate")
     (lab / "config/pipelines/count.yaml").write_text(pipeline())
     settings = load_settings(lab / "config/config.yaml").model_copy(update={"output": lab / "results"})
-    plates = [plate.model_copy(update={"path": lab / "plate", "pipeline": lab / "config/pipelines/count.yaml"})
-              for plate in settings.plates]
+    plates = [
+        plate.model_copy(update={"path": lab / "plate", "pipeline": lab / "config/pipelines/count.yaml"})
+        for plate in settings.plates
+    ]
     settings = settings.model_copy(update={"plates": plates})
     cold, prepared = timed(lambda: prepare_plates(settings, root=lab))
     Workflow({p.results.root.as_posix(): p.plan for p in prepared}, prepared).write()
@@ -90,7 +95,10 @@ def timed(action: Callable) -> tuple:
 def pipeline() -> str:
     """Seven steps that each write their images."""
     steps = "".join(f"  - {{name: step{n}, func: stack_percentile_normalize}}\n" for n in range(1, STEPS + 1))
-    return "name: seven\nconfig:\n  vfs: {intermediate_backend: disk, materialization_backend: disk}\nsteps:\n" + steps
+    return (
+        "name: seven\nconfig:\n  vfs: {intermediate_backend: disk, materialization_backend: disk}\nsteps:\n"
+        + steps
+    )
 
 
 if __name__ == "__main__":

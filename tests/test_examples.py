@@ -85,7 +85,9 @@ def test_a_storage_backend_of_ones_own_holds_the_images_between_steps(tmp_path: 
         "    results = o.execute_compiled_plate(steps, o.compile_pipelines(steps))\n"
         "    assert all(r.success for r in results.values()), results\n"
     )
-    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     images = tmp_path / "plate1_workspace/results/plate1/images"
     assert len(list((images / "tophat").rglob("*.tif"))) == 3 * 2 * 2

@@ -29,10 +29,8 @@ rule {rule}:{inputs}
         results=HCS.folders("{group}"),
         job="[^/]+",
     threads: {threads}
-    resources:
-        gpu={gpu},
+    resources:{gpu}
         mem_mb=lambda wildcards, attempt: {mem_mb} * attempt,
-        gpu_mem_mb={gpu_mem_mb},
         runtime=lambda wildcards, attempt: {runtime} * attempt,
     params:
         fingerprint=HCS.fingerprint("{stage}"),
@@ -131,8 +129,8 @@ def _rule_values(stage: StagePlan) -> dict[str, object]:
     return {
         "stage": stage.name,
         "threads": stage.threads,
-        "gpu": stage.gpu,
+        # A resource costs Snakemake time for every job, so one that is 0 is left out.
+        "gpu": f"\n        gpu={stage.gpu},\n        gpu_mem_mb={stage.gpu_mem_mb}," if stage.gpu else "",
         "mem_mb": stage.mem_mb,
-        "gpu_mem_mb": stage.gpu_mem_mb,
         "runtime": stage.runtime,
     }

@@ -59,6 +59,9 @@ QC = {"name": "qc", "func": "functions.summary:summary", "scope": "plate"}
 
 Units = set[tuple[str, str]]
 
+# Snakemake's Slurm plugin asks scontrol as it is imported, which waits for a cluster where there is none.
+ENVIRONMENT = {**os.environ, "SLURM_CONF": os.devnull}
+
 
 def three_stages() -> dict[str, Any]:
     """Normalize, top-hat and a function of the lab's own, count, a plate-scope step; a job per well and step."""
@@ -154,6 +157,7 @@ class Lab:
         done = subprocess.run(
             [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
             cwd=self.root,
+            env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

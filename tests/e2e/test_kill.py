@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from e2e_lab import Lab, final_outputs, leftovers
+from e2e_lab import ENVIRONMENT, Lab, final_outputs, leftovers
 from filelock import FileLock
 
 pytestmark = pytest.mark.e2e
@@ -25,6 +25,7 @@ def run_and_kill(lab: Lab, seconds: float) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "snakemake", "--cores", "2"],
         cwd=lab.root,
+        env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -86,8 +87,9 @@ def test_a_rule_has_everything_a_rule_needs_and_no_more(make_plan: MakePlan) -> 
     for rule in (first, second, last):
         for part in ("output:", "log:", "params:", "fingerprint", "threads:", "resources:", "shell:"):
             assert part in rule
-        for resource in ("gpu=", "mem_mb=", "gpu_mem_mb=", "runtime="):
+        for resource in ("mem_mb=", "runtime="):
             assert resource in rule
+        assert "gpu" not in rule, "a resource that is 0 costs Snakemake time for every job"
         for part in ("run:", "script:", "retries", "group:"):
             assert part not in rule
     assert "input:" not in first
@@ -100,3 +102,10 @@ def test_plain_inputs_only_where_every_job_has_the_same_job_upstream(make_plan: 
     filtered = text_of({"r/1": make_plan("a", "b", "c", filters={"b": "A01"})})
     assert 'HCS.inputs("c")' not in plain
     assert 'HCS.inputs("c")' in filtered
+
+
+def test_a_stage_on_a_gpu_asks_for_one_and_for_its_memory(make_plan: MakePlan) -> None:
+    plan = make_plan("a")
+    stages = tuple(replace(stage, gpu=1, gpu_mem_mb=640) for stage in plan.stages)
+    text = text_of({"r/1": replace(plan, stages=stages)})
+    assert "        gpu=1,\n        gpu_mem_mb=640,\n" in text
