@@ -77,7 +77,7 @@ def test_images_are_readable_by_others(first_run: tuple[Lab, Run], wells: Sequen
     listed = {well["path"] for well in plate.attrs["ome"]["plate"]["wells"]}
     assert listed == {f"{well[0]}/{well[1:]}" for well in wells}
     for path in listed:
-        assert np.asarray(plate[f"{path}/0/0"]).shape[-2:] == (48, 48)
+        assert np.asarray(plate[f"{path}/1/0"]).shape[-2:] == (48, 48)
 
 
 def test_each_change_reruns_what_depends_on_it(
