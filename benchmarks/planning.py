@@ -70,7 +70,6 @@ def measure(lab: Path, wells: int, rerun: bool) -> None:
 
 def finish(prepared: list, lab: Path) -> None:
     """Do the work of all jobs in this process, then let Snakemake take note of it."""
-    call(lab, "--until", "no_such_rule", check=False)
     for item in prepared:
         Workflow({item.results.root.as_posix(): item.plan}, [item]).write()
         runner = Runner(item.plan, item.results)
@@ -82,8 +81,8 @@ def finish(prepared: list, lab: Path) -> None:
     call(lab, "--quiet", "all")
 
 
-def call(lab: Path, *arguments: str, check: bool = True) -> None:
-    subprocess.run([*SNAKEMAKE, *arguments], cwd=lab, check=check, capture_output=True)
+def call(lab: Path, *arguments: str) -> None:
+    subprocess.run([*SNAKEMAKE, *arguments], cwd=lab, check=True, capture_output=True)
 
 
 def timed(action: Callable) -> tuple:
