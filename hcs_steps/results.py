@@ -33,11 +33,6 @@ class Results:
         return self.root / "run.json"
 
     @property
-    def report(self) -> Path:
-        """The plate's report."""
-        return self.root / "report.html"
-
-    @property
     def images(self) -> Path:
         """Folder of the image stores."""
         return self.root / "images"

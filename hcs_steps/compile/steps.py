@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -53,6 +54,7 @@ def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     zarr, config = request.pipeline.config.zarr, request.pipeline.config
     notes = [
         *_left_out(steps, channels),
+        *_reported(request.inventory),
         *(f"{name} cannot run: {u.refused}." for name, u in units.items() if u.refused),
     ]
     return (
@@ -209,6 +211,15 @@ def stored(step: StepPlan, backend: str) -> StepPlan:
     """The step with its images in a store of a backend; in memory, there is none."""
     store = "" if backend == Backend.MEMORY else f"images/{step.name}{SUFFIXES.get(backend, '')}"
     return replace(step, backend=backend, store=store)
+
+
+def _reported(inventory: Inventory) -> list[str]:
+    """What the plate's reader found amiss, in one line: the details are in the inventory."""
+    counts = Counter(problem.kind for problem in inventory.problems if problem.kind != "excluded")
+    if not counts:
+        return []
+    found = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items()))
+    return [f"The plate has problems: {found}; hcs inspect lists them."]
 
 
 def _left_out(steps: Sequence[StepPlan], channels: Mapping[int, str]) -> list[str]:

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 Table = Mapping[str, NDArray[Any]]
@@ -130,8 +129,3 @@ def spec_of(func: Callable[..., Any]) -> FunctionSpec:
     spec = getattr(func, "__hcs_step__", UNDECLARED)
     assert isinstance(spec, FunctionSpec)
     return spec
-
-
-def table_length(table: Table) -> int:
-    """Number of rows of a column table; 0 for one without columns."""
-    return len(next(iter(table.values()), np.empty(0)))

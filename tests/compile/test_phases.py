@@ -1,12 +1,15 @@
 """The phases: staging, stores, memory, devices; and everything that is wrong, at once."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from hcs_steps.compile import CompileOptions, compile_plate
 from hcs_steps.compile.plan import Plan
 from hcs_steps.errors import CompileError
-from hcs_steps.pipeline import FunctionStep
+from hcs_steps.pipeline import FunctionStep, Pipeline
+from hcs_steps.plate import Problem
 
 DISK = {"vfs": {"intermediate_backend": "disk"}}
 
@@ -271,3 +274,16 @@ def test_too_little_gpu_memory_is_an_error_unless_no_gpu_is_used(lab: Any) -> No
     assert "GPU memory" in problem
     assert "gpu: never" in problem
     lab.plan([step], gpu="never", limits={"gpu_mem_mb": 100})
+
+
+def test_what_the_reader_found_amiss_is_noted_in_the_plan(lab: Any) -> None:
+    inventory = replace(
+        lab.inventory(),
+        problems=(
+            Problem("missing", "A01 s2", "No file."),
+            Problem("missing", "A02 s2", "No file."),
+            Problem("excluded", "x_thumb.tif", "A thumbnail."),
+        ),
+    )
+    plan = compile_plate(inventory, Pipeline([FunctionStep("tophat")]), CompileOptions(plate_id="P1"))
+    assert plan.notes == ("The plate has problems: 2 missing; hcs inspect lists them.",)

@@ -11,13 +11,13 @@ from skimage.measure import regionprops
 
 from hcs_steps.functions._objects import number_objects
 from hcs_steps.functions.count import count_cells_single_channel
-from hcs_steps.functions.declare import spec_of, table_length
+from hcs_steps.functions.declare import spec_of
 
 SEPARATE = [(30, 30, 10), (30, 80, 12), (80, 40, 8), (90, 100, 11), (120, 60, 10)]
 
 
 def _count(stack, **parameters):
-    return table_length(count_cells_single_channel(stack, **parameters)[1])
+    return len(count_cells_single_channel(stack, **parameters)[1]["plane"])
 
 
 @pytest.mark.parametrize("scale", [0.5, 1, 2, 4])
@@ -73,9 +73,9 @@ def test_planes_without_cells_have_none(method, kind):
     }[kind]()
     stack = plane.clip(0).astype(np.uint16)[None]
     _, table, cells = count_cells_single_channel(stack, detection_method=method)
-    assert table_length(table) <= (2 if method != "watershed" else 0)
+    assert len(table["plane"]) <= (2 if method != "watershed" else 0)
     if kind == "constant":
-        assert table_length(table) == 0
+        assert len(table["plane"]) == 0
         assert not cells.any()
         assert table["plane"].dtype.kind == "i"
 
