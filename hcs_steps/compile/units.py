@@ -52,21 +52,28 @@ def select_units(inventory: Inventory, options: CompileOptions) -> tuple[dict[st
                 f"No plane of {inventory.plate_path} is left after the filters.", hint="Loosen 'select'."
             )
         )
-    patterns: set[tuple[int, ...]] = {key_of(p)[1:] for planes in grouped.values() for p in planes}
+    missing = _missing_by_unit(inventory, options, chosen, grouped)
     units = {
-        name: RawUnit(planes[0].well, tuple(planes), _missing(planes, patterns))
+        name: RawUnit(planes[0].well, tuple(planes), tuple(missing.get(name, ())))
         for name, planes in grouped.items()
     }
     return units, problems
 
 
-def _missing(planes: Iterable[Plane], patterns: set[tuple[int, ...]]) -> tuple[PlaneKey, ...]:
-    """Planes a unit lacks at its own sites, of those (channel, z, t) that occur anywhere on the plate."""
-    present = {key_of(plane) for plane in planes}
-    sites = {key.site for key in present}
-    if len(present) == len(sites) * len(patterns):
-        return ()
-    return tuple(sorted({PlaneKey(site, *rest) for site in sites for rest in patterns} - present))
+def _missing_by_unit(
+    inventory: Inventory,
+    options: CompileOptions,
+    chosen: Mapping[str, set[int]],
+    units: Mapping[str, Sequence[Plane]],
+) -> dict[str, list[PlaneKey]]:
+    """The inventory's missing planes that the selection covers, by unit; units with no plane are not there."""
+    lost: dict[str, list[PlaneKey]] = {}
+    for well, *components in inventory.missing:
+        key = PlaneKey(*components)
+        name = well if options.parallel_by == "well" else f"{well}_s{key.site}"
+        if name in units and all(getattr(key, component) in values for component, values in chosen.items()):
+            lost.setdefault(name, []).append(key)
+    return lost
 
 
 def _selection(
@@ -142,7 +149,7 @@ class LayoutBook:
         return UnitPlan(
             well=raw.well,
             layout=self._index[identity],
-            raw=digest(*(f"{p.path}:{p.page}:{p.size}:{p.mtime_ns}:{key_of(p)}" for p in raw.planes)),
+            raw=digest(*map(_identity, raw.planes)),
             refused=refused,
         )
 
@@ -191,6 +198,15 @@ def chain_of(step: StepPlan, group: Mapping[str, int], well: str, channels: Mapp
     if "" in step.branches:
         return ""
     return branch_value(group, step.group_by, well, channels, step.branches)
+
+
+def _identity(plane: Plane) -> str:
+    """What tells a changed plane: its file, and what functions are told of it.
+
+    Not its time: that counts from the first plane of the plate, so one replaced file could change them all.
+    """
+    place = (plane.x_um, plane.y_um, plane.z_um, plane.pixel_size_um, plane.grid_row, plane.grid_column)
+    return f"{plane.path}:{plane.page}:{plane.size}:{plane.mtime_ns}:{key_of(plane)}:{place}"
 
 
 def _plane_text(key: PlaneKey) -> str:

@@ -7,7 +7,7 @@ work too: they return a stack of as many planes as they got and no named outputs
 A parameter that the pipeline does not set is filled by name when it is called
 
 - ``planes``: the plane table of the stack, a mapping of columns, one row per plane, see `PLANE_COLUMNS`;
-- ``grid_dimensions``: (rows, columns) of the sites of the well, or None;
+- ``grid_dimensions``: (rows, columns) of the grid that the sites of the stack lie in, or None;
 - like a named output of an earlier step: labels come as a stack with a plane for each plane of the stack, a table
   whole, with its ``Metadata_`` columns, arrays and values from the call whose components agree best.
 """
@@ -27,10 +27,11 @@ and timepoint."""
 
 PLANE_COLUMNS = (
     "well", "site", "channel", "channel_name", "z_index", "timepoint",
-    "x_um", "y_um", "z_um", "time_s", "pixel_size_um",
+    "x_um", "y_um", "z_um", "time_s", "pixel_size_um", "grid_row", "grid_column",
 )  # fmt: skip
 """Columns of a plane table. Lengths in micrometres and times in seconds are float64, NaN where unknown;
-``x_um`` and ``y_um`` are the stage position of the plane's centre."""
+``x_um`` and ``y_um`` are the stage position of the plane's centre, x to the right and y downwards in the image;
+``grid_row`` and ``grid_column`` are the site's cell in the well's grid, from 0, or -1 where there is none."""
 
 OutputKind = Literal["table", "labels", "array", "value"]
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from hcs_steps.plate.detect import (
         READERS,
     )
+    from hcs_steps.plate.formats.pattern import (
+        BUILTIN_PATTERNS,
+        PatternSpec,
+    )
     from hcs_steps.plate.inventory import (
         Inventory,
         Plane,
@@ -23,19 +27,18 @@ if TYPE_CHECKING:
         FileListing,
         list_files,
     )
-    from hcs_steps.plate.missing import (
-        missing_planes,
-    )
     from hcs_steps.plate.open import (
         open_plate,
     )
-    from hcs_steps.plate.pattern import (
-        BUILTIN_PATTERNS,
-        PatternSpec,
+    from hcs_steps.plate.pixels import (
+        read_plane,
     )
     from hcs_steps.plate.show import (
         inventory_json,
         inventory_table,
+    )
+    from hcs_steps.plate.sites import (
+        SiteGrid,
     )
     from hcs_steps.plate.store import (
         read_inventory_file,
@@ -60,17 +63,18 @@ __all__ = [
     "Plane",
     "Problem",
     "READERS",
+    "SiteGrid",
     "canonical_well",
     "compact_wells",
     "expand_wells",
     "inventory_json",
     "inventory_table",
     "list_files",
-    "missing_planes",
     "open_plate",
     "parse_well",
     "plate_dimensions",
     "read_inventory_file",
+    "read_plane",
     "read_unit_planes",
     "sort_wells",
     "well_name",
@@ -83,10 +87,11 @@ __getattr__ = lazy_names(
         "hcs_steps.plate.detect": ["READERS"],
         "hcs_steps.plate.inventory": ["Inventory", "Plane", "Problem"],
         "hcs_steps.plate.listing": ["FileListing", "list_files"],
-        "hcs_steps.plate.missing": ["missing_planes"],
         "hcs_steps.plate.open": ["open_plate"],
-        "hcs_steps.plate.pattern": ["BUILTIN_PATTERNS", "PatternSpec"],
+        "hcs_steps.plate.formats.pattern": ["BUILTIN_PATTERNS", "PatternSpec"],
+        "hcs_steps.plate.pixels": ["read_plane"],
         "hcs_steps.plate.show": ["inventory_json", "inventory_table"],
+        "hcs_steps.plate.sites": ["SiteGrid"],
         "hcs_steps.plate.store": ["read_inventory_file", "read_unit_planes", "write_inventory"],
         "hcs_steps.plate.wells": [
             "canonical_well",

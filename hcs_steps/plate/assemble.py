@@ -1,87 +1,62 @@
-"""From the files that a reader recognised to an inventory: the part that all formats share."""
+"""From what a reader found to an inventory: the part that all formats share."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import pairwise
+from statistics import median
 
 from hcs_steps.errors import ConfigError, PlateError, nearest
-from hcs_steps.plate.headers import HeaderSurvey, PlaneKey, layout, survey_headers
-from hcs_steps.plate.inventory import NAN, Inventory, Plane, Problem
-from hcs_steps.plate.listing import FileEntry, FileListing
-from hcs_steps.plate.metaseries import Header
-from hcs_steps.plate.missing import missing_problems, plane_label
+from hcs_steps.plate.findings import Cell, Findings, Found, plane_label
+from hcs_steps.plate.headers import HeaderSurvey, layout, survey_headers
+from hcs_steps.plate.inventory import NAN, PROBLEM_KINDS, Inventory, Plane, PlaneKey, Problem
+from hcs_steps.plate.listing import FileListing
+from hcs_steps.plate.missing import absent_sites, missing_planes, missing_problems
 from hcs_steps.plate.reader import Evidence, ReadOptions
-from hcs_steps.plate.sites import grid_of_plate
+from hcs_steps.plate.sites import Site, cells_from_positions, grid_dimensions
+from hcs_steps.plate.tiff_header import Header
 from hcs_steps.plate.wells import parse_well, plate_dimensions
-
-KINDS = ("missing", "zero-byte", "unreadable", "duplicate", "unparsed", "excluded")
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What one reader learnt from names and its own metadata files; the rest comes from headers.
-
-    ``channel_names`` are names with authority (HTD, config pattern); ``site_cells`` maps a site to its (row,
-    column) in ``grid_dimensions``; ``dimensions`` are the plate's rows and columns where metadata states
-    them.
-    """
-
-    found: Mapping[PlaneKey, FileEntry]
-    problems: tuple[Problem, ...] = ()
-    disagreements: tuple[str, ...] = ()
-    channel_names: Mapping[int, str] = field(default_factory=dict)
-    dimensions: tuple[int, int] | None = None
-    grid_dimensions: tuple[int, int] | None = None
-    site_cells: Mapping[int, tuple[int, int]] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    pixel_size_um: float | None = None
-
-
-def collect(parsed: Iterable[tuple[PlaneKey, FileEntry]]) -> tuple[dict[PlaneKey, FileEntry], list[Problem]]:
-    """One file per plane, the first in path order, and a problem for every further one."""
-    found: dict[PlaneKey, FileEntry] = {}
-    duplicates = []
-    for key, entry in parsed:
-        kept = found.setdefault(key, entry)
-        if kept is not entry:
-            why = f"A second file of {plane_label(key)}; {kept.path} is used."
-            duplicates.append(Problem("duplicate", entry.path, why))
-    return found, duplicates
 
 
 def build_inventory(
     listing: FileListing, name: str, findings: Findings, options: ReadOptions, evidence: Evidence
 ) -> Inventory:
     """Open the representative headers and put the inventory together; `PlateError` if there are no planes."""
-    if not findings.found:
+    found = findings.found
+    if not found:
         raise PlateError(
             f"No file in {listing.root} is a plane of format {name!r}.",
             hint="Leave `format` out to let it be recognised, or describe the names with `pattern`.",
         )
-    survey = survey_headers(listing.root, findings.found)
+    survey = survey_headers(listing.root, found)
     stated = options.pixel_size_um if options.pixel_size_um is not None else findings.pixel_size_um
-    measured = _pixel_size(survey)
-    planes = _planes(findings.found, survey, stated)
-    dimensions = plate_dimensions({plane.well for plane in planes})
-    if findings.dimensions:
-        dimensions = _larger(findings.dimensions, dimensions, {plane.well for plane in planes})
+    planes = _planes(found, survey, stated)
+    measured = _pixel_size(found, survey)
+    cells, dimensions = _grid(findings, planes, options)
+    planes = tuple(
+        plane._replace(grid_row=cell[0], grid_column=cell[1])
+        if (cell := cells.get((plane.well, plane.site)))
+        else plane
+        for plane in planes
+    )
+    missing = missing_planes(found, findings.expected)
     problems = [
         *findings.problems,
         *survey.problems,
-        *missing_problems(findings.found),
+        *missing_problems(found, missing),
+        *(absent_sites(found) if findings.expected is None else ()),
         *(
-            Problem("zero-byte", entry.path, f"The file of {plane_label(key)} is empty or a dangling link.")
-            for key, entry in findings.found.items()
-            if not entry.size
+            Problem(
+                "zero-byte", each.file.path, f"The file of {plane_label(key)} is empty or a dangling link."
+            )
+            for key, each in found.items()
+            if not each.file.size
         ),
         *(Problem("excluded", path, why) for path, why in listing.skipped),
     ]
+    rows, columns = _dimensions({plane.well for plane in planes}, findings.dimensions)
     return Inventory(
         plate_path=str(listing.root),
         name=listing.root.name,
@@ -89,68 +64,105 @@ def build_inventory(
         evidence=evidence.sentences,
         planes=planes,
         channels=_channel_names(planes, findings.channel_names, survey, options.channels),
-        rows=dimensions[0],
-        columns=dimensions[1],
-        grid_dimensions=findings.grid_dimensions or _grid(findings.found, survey),
+        rows=rows,
+        columns=columns,
+        grid_dimensions=dimensions,
         pixel_size_um=measured if stated is None else stated,
         pixel_size_source="config"
         if stated is not None
         else "metadata"
         if measured == measured
         else "unknown",
-        problems=tuple(sorted(problems, key=lambda problem: KINDS.index(problem.kind))),
+        missing=missing,
+        problems=tuple(sorted(problems, key=lambda problem: PROBLEM_KINDS.index(problem.kind))),
         disagreements=(*findings.disagreements, *_contradictions(survey, stated, measured)),
         digest="",
-        metadata=_metadata(listing, findings, survey),
+        metadata=_metadata(listing, findings, survey, planes),
     )
 
 
-def _planes(
-    found: Mapping[PlaneKey, FileEntry], survey: HeaderSurvey, stated: float | None
-) -> tuple[Plane, ...]:
+def _planes(found: Mapping[PlaneKey, Found], survey: HeaderSurvey, stated: float | None) -> tuple[Plane, ...]:
+    """All planes in order; what the reader knows of one counts, then its own header, then its site's."""
     odd, sites, references = survey.odd, survey.sites, survey.channels
-    start = _start(survey)
+    clock = _Clock(found, survey)
     planes = []
     for key in sorted(found, key=lambda key: (parse_well(key.well), *key[1:])):
-        entry, own = found[key], survey.headers.get(key)
+        each, own = found[key], survey.headers.get(key)
         header = own or odd.get(key[:3]) or references.get(key.channel)
         site = sites.get((key.well, key.site))
-        here = site.metaseries if site else None
-        mine = own.metaseries if own else None
+        here = site.facts if site else None
         height, width, dtype, size_um = layout(header) if header else (0, 0, "", -1.0)
         planes.append(
             Plane(
                 *key,
-                path=entry.path,
-                size=entry.size,
-                mtime_ns=entry.mtime_ns,
-                height=height,
-                width=width,
-                dtype=dtype,
-                pixel_size_um=stated if stated is not None else size_um if size_um > 0 else NAN,
-                x_um=here.x_um if here else NAN,
-                y_um=here.y_um if here else NAN,
-                z_um=mine.z_um if mine else NAN,
-                time_s=(mine.acquired - start).total_seconds() if mine and mine.acquired and start else NAN,
+                path=each.file.path,
+                page=each.page,
+                size=each.file.size,
+                mtime_ns=each.file.mtime_ns,
+                height=each.height or height,
+                width=each.width or width,
+                dtype=each.dtype or dtype,
+                pixel_size_um=_first(stated, each.pixel_size_um, size_um if size_um > 0 else NAN),
+                x_um=_first(each.x_um, here.x_um if here else NAN),
+                y_um=_first(each.y_um, here.y_um if here else NAN),
+                z_um=_first(each.z_um, own.facts.z_um if own else NAN),
+                time_s=clock.seconds(each, own),
             )
         )
     return tuple(planes)
 
 
-def _start(survey: HeaderSurvey) -> datetime | None:
-    times = [header.metaseries.acquired for header in survey.headers.values() if header.metaseries]
-    return min((time for time in times if time), default=None)
+def _first(*values: float | None) -> float:
+    """The first value that is known, NaN if none is."""
+    return next((value for value in values if value is not None and not math.isnan(value)), NAN)
 
 
-def _pixel_size(survey: HeaderSurvey) -> float:
-    sizes = Counter(size for size in (layout(header)[3] for header in survey.headers.values()) if size > 0)
+class _Clock:
+    """Seconds since the first plane of the plate, by the readers' times or else by the headers'."""
+
+    def __init__(self, found: Mapping[PlaneKey, Found], survey: HeaderSurvey) -> None:
+        times = [each.time_s for each in found.values() if not math.isnan(each.time_s)]
+        moments = [header.facts.acquired for header in survey.headers.values()]
+        self._first_s = min(times, default=NAN)
+        self._first = min((moment for moment in moments if moment), default=None)
+
+    def seconds(self, found: Found, header: Header | None) -> float:
+        if not math.isnan(found.time_s):
+            return found.time_s - self._first_s
+        if math.isnan(self._first_s) and header and header.facts.acquired and self._first:
+            return (header.facts.acquired - self._first).total_seconds()
+        return NAN
+
+
+def _pixel_size(found: Mapping[PlaneKey, Found], survey: HeaderSurvey) -> float:
+    """The most usual pixel size that metadata state."""
+    sizes = Counter(each.pixel_size_um for each in found.values() if each.pixel_size_um > 0)
+    if not sizes:
+        sizes = Counter(size for size in (layout(each)[3] for each in survey.headers.values()) if size > 0)
     return sizes.most_common(1)[0][0] if sizes else NAN
 
 
-def _larger(stated: tuple[int, int], needed: tuple[int, int], wells: set[str]) -> tuple[int, int]:
-    """The dimensions that metadata states, unless a well lies outside them."""
-    fits = all(row < stated[0] and column < stated[1] for row, column in map(parse_well, wells))
-    return stated if fits else needed
+def _grid(
+    findings: Findings, planes: Iterable[Plane], options: ReadOptions
+) -> tuple[Mapping[Site, Cell], Cell | None]:
+    """Every site's cell and the grid of a whole well: as configured, as metadata state it, or by positions."""
+    sites = {(plane.well, plane.site) for plane in planes}
+    if options.grid is not None:
+        layout_of = options.grid.cells(site for _, site in sites)
+        return {place: layout_of[place[1]] for place in sites}, (options.grid.rows, options.grid.columns)
+    if findings.site_cells and findings.grid_dimensions:
+        stated = findings.site_cells
+        return {place: stated[place[1]] for place in sites if place[1] in stated}, findings.grid_dimensions
+    positions = {(plane.well, plane.site): (plane.x_um, plane.y_um) for plane in planes}
+    cells = cells_from_positions(positions)
+    return cells, grid_dimensions(cells)
+
+
+def _dimensions(wells: set[str], stated: Cell | None) -> Cell:
+    """The plate's dimensions that metadata state, unless a well lies outside them."""
+    if stated and all(row < stated[0] and column < stated[1] for row, column in map(parse_well, wells)):
+        return stated
+    return plate_dimensions(wells)
 
 
 def _channel_names(
@@ -167,8 +179,7 @@ def _channel_names(
     names = {}
     for number in numbers:
         header = survey.channels.get(number)
-        meta = header.metaseries if header else None
-        told = (meta.illumination or meta.image_name) if meta else ""
+        told = header.facts.channel_name if header else ""
         known = _printable(stated.get(number, "")) or _printable(told)
         names[number] = renamed.get(number) or known or f"w{number}"
     times = Counter(names.values())
@@ -186,20 +197,6 @@ def _channel_names(
 def _printable(name: str) -> str:
     """Metadata is foreign text: without line breaks and control characters."""
     return "".join(character for character in name if character.isprintable()).strip()
-
-
-def _grid(found: Mapping[PlaneKey, FileEntry], survey: HeaderSurvey) -> tuple[int, int] | None:
-    """The grid from stage positions, over the wells whose every site has one."""
-    known = {
-        place: (header.metaseries.x_um, header.metaseries.y_um)
-        for place, header in survey.sites.items()
-        if header.metaseries and not math.isnan(header.metaseries.x_um + header.metaseries.y_um)
-    }
-    unknown = {key.well for key in found if (key.well, key.site) not in known}
-    complete = {place: position for place, position in known.items() if place[0] not in unknown}
-    most = max(Counter(well for well, _ in complete).values(), default=0)
-    full = {well for well, count in Counter(well for well, _ in complete).items() if count == most}
-    return grid_of_plate({place: position for place, position in complete.items() if place[0] in full})
 
 
 def _contradictions(survey: HeaderSurvey, stated: float | None, measured: float) -> list[str]:
@@ -224,7 +221,10 @@ def _contradictions(survey: HeaderSurvey, stated: float | None, measured: float)
         )
     pages = max((header.pages for header in headers), default=1)
     if pages > 1:
-        sentences.append(f"Files hold up to {pages} pages; only the first page of each is used.")
+        sentences.append(
+            f"Files hold up to {pages} pages; only the first page of each is used. If they are z planes, "
+            "timepoints or channels, give a `pattern` with `pages:`."
+        )
     sentences += sorted({f"A header was not used: {header.note}" for header in headers if header.note})
     return sentences
 
@@ -234,17 +234,15 @@ def _layout_text(header: Header) -> str:
     return f"{height} x {width} {dtype}" + (f" at {pixel_size:g} um" if pixel_size > 0 else "")
 
 
-def _metadata(listing: FileListing, findings: Findings, survey: HeaderSurvey) -> dict[str, str]:
+def _metadata(
+    listing: FileListing, findings: Findings, survey: HeaderSurvey, planes: Iterable[Plane]
+) -> dict[str, str]:
     """Facts of the reader, of the first header that has any, and the spacing in z and time."""
-    metadata = dict(findings.metadata)
-    first = next(
-        (survey.headers[key] for key in sorted(survey.headers) if survey.headers[key].metaseries), None
-    )
-    if first and first.metaseries:
-        metadata = {**first.metaseries.details, **metadata}
-    metadata |= _spacing(survey)
-    if findings.site_cells:
-        metadata["site_cells"] = json.dumps({str(site): cell for site, cell in findings.site_cells.items()})
+    details = (survey.headers[key].facts.details for key in sorted(survey.headers))
+    metadata = {**next((each for each in details if each), {}), **findings.metadata, **_spacing(planes)}
+    tags = {round(header.tag_pixel_um, 6) for header in survey.headers.values() if header.tag_pixel_um > 0}
+    if len(tags) == 1:
+        metadata["tiff_resolution_um"] = f"{tags.pop():g}"
     metadata["headers_opened"] = str(len(survey.headers) + len(survey.problems))
     others = sum(not entry.is_image for entry in listing.files)
     if others:
@@ -252,26 +250,20 @@ def _metadata(listing: FileListing, findings: Findings, survey: HeaderSurvey) ->
     return metadata
 
 
-def _spacing(survey: HeaderSurvey) -> dict[str, str]:
-    """Median step in z and interval in time, where all z planes and all timepoints were opened."""
-    from statistics import median
-
-    stacks: defaultdict[tuple[str, int, int, int], list[float]] = defaultdict(list)
-    series: defaultdict[tuple[str, int, int, int], list[datetime]] = defaultdict(list)
-    for key in sorted(survey.headers):
-        meta = survey.headers[key].metaseries
+def _spacing(planes: Iterable[Plane]) -> dict[str, str]:
+    """Median step in z and interval in time, along the longest stack and the longest series that are known."""
+    stacks: defaultdict[tuple[object, ...], list[float]] = defaultdict(list)
+    series: defaultdict[tuple[object, ...], list[float]] = defaultdict(list)
+    for plane in planes:
         # A projection (z 0) has no place in the stack.
-        if meta and key.z_index and not math.isnan(meta.z_um):
-            stacks[(*key[:3], key.timepoint)].append(meta.z_um)
-        if meta and meta.acquired:
-            series[key[:4]].append(meta.acquired)
-    heights = max(stacks.values(), key=len, default=[])
-    times = max(series.values(), key=len, default=[])
+        if plane.z_index and not math.isnan(plane.z_um):
+            stacks[(*plane[:3], plane.timepoint)].append(plane.z_um)
+        if not math.isnan(plane.time_s):
+            series[plane[:4]].append(plane.time_s)
+    heights, times = (max(groups.values(), key=len, default=[]) for groups in (stacks, series))
     found = {}
     if len(heights) > 1:
-        step = median(abs(above - below) for below, above in pairwise(heights))
-        found["z_step_um"] = f"{step:.6g}"
+        found["z_step_um"] = f"{median(abs(after - before) for before, after in pairwise(heights)):.6g}"
     if len(times) > 1:
-        interval = median((after - before).total_seconds() for before, after in pairwise(times))
-        found["time_interval_s"] = f"{interval:.6g}"
+        found["time_interval_s"] = f"{median(after - before for before, after in pairwise(times)):.6g}"
     return found

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from hcs_steps.errors import ConfigError, PlateError, nearest
-from hcs_steps.plate.imagexpress import ImageXpressReader
+from hcs_steps.plate.formats.imagexpress import ImageXpressReader
+from hcs_steps.plate.formats.pattern import BUILTIN_PATTERNS, PatternReader, PatternSpec
 from hcs_steps.plate.listing import FileListing
-from hcs_steps.plate.pattern import BUILTIN_PATTERNS, PatternReader, PatternSpec
 from hcs_steps.plate.reader import Evidence, Reader
 
 MIN_SCORE = 0.5

@@ -1,26 +1,29 @@
 """Which headers to open so that a plate of tens of thousands of files is known from a few of them.
 
-Opened are one header per (well, site), for the stage position; one per channel, for shape, dtype and pixel
-size; and, at one site, one per z plane and one per timepoint, for their spacing. Where a site's header
-differs from the rest of its channel, that site's other channels are opened too, because a plate may change
-binning half-way.
+Only what the vendor's metadata leave open is looked up, in TIFF files alone: one header per channel, for
+shape, dtype and pixel size; one per (well, site) where the stage position is not known, or, once a few of
+them have shown that these files hold no position, one per well, so that a change of binning is noticed; and,
+at one site, one per z plane and per timepoint, for their spacing. Where a site's header differs from the rest
+of its channel, that site's other channels are opened too.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate import metaseries
-from hcs_steps.plate.inventory import NAN, Problem
+from hcs_steps.plate import tiff_header
+from hcs_steps.plate.findings import Found
+from hcs_steps.plate.inventory import PlaneKey, Problem
 from hcs_steps.plate.listing import FileEntry
-from hcs_steps.plate.metaseries import Header
+from hcs_steps.plate.tiff_header import Header
 
 Group = TypeVar("Group", bound=Hashable)
 
@@ -28,17 +31,6 @@ TRIES = 3
 WORKERS = 8
 PROBES = 8
 SLOW_S = 0.005
-
-
-class PlaneKey(NamedTuple):
-    """The five components that name a plane."""
-
-    well: str
-    site: int
-    channel: int
-    z_index: int
-    timepoint: int
-
 
 Layout = tuple[int, int, str, float]
 
@@ -75,46 +67,48 @@ class HeaderSurvey:
 
 def layout(header: Header) -> Layout:
     """What planes of one channel share: height, width, dtype, pixel size (-1 where unknown)."""
-    pixel_size = header.metaseries.pixel_size_um if header.metaseries else NAN
-    return header.height, header.width, header.dtype, -1.0 if pixel_size != pixel_size else pixel_size
+    pixel_size = header.facts.pixel_size_um
+    return header.height, header.width, header.dtype, -1.0 if math.isnan(pixel_size) else pixel_size
 
 
-def survey_headers(root: Path, found: Mapping[PlaneKey, FileEntry]) -> HeaderSurvey:
-    """Open the headers that represent ``found``; empty files are passed over, damaged ones reported."""
-    keys = sorted(key for key, entry in found.items() if entry.size)
-    by_site = _grouped(keys, lambda key: (key.well, key.site))
-    by_channel = _grouped(keys, lambda key: key.channel)
+def survey_headers(root: Path, found: Mapping[PlaneKey, Found]) -> HeaderSurvey:
+    """Open the headers that ``found`` needs; empty files are passed over, damaged ones reported."""
+    files = {
+        key: each.file
+        for key, each in sorted(found.items())
+        if each.file.size and each.file.is_image and not each.dtype
+    }
     headers: dict[PlaneKey, Header] = {}
     failed: dict[PlaneKey, str] = {}
 
     def open_all(wanted: Iterable[PlaneKey]) -> None:
         pending = [key for key in dict.fromkeys(wanted) if key not in headers and key not in failed]
-        for key, result in zip(pending, _open_files(root, [found[key] for key in pending]), strict=True):
+        for key, result in zip(pending, _open_files(root, [files[key] for key in pending]), strict=True):
             if isinstance(result, Header):
                 headers[key] = result
             else:
                 failed[key] = result
 
-    for attempt in range(TRIES):
-        known_sites = {(key.well, key.site) for key in headers}
-        known_channels = {key.channel for key in headers}
-        open_all(
-            [
-                group[attempt]
-                for site, group in by_site.items()
-                if site not in known_sites and attempt < len(group)
-            ]
-            + [
-                next(iter(key for key in group if key not in failed), group[0])
-                for channel, group in by_channel.items()
-                if channel not in known_channels
-            ]
-        )
-    open_all(_spacing_keys(keys))
+    def open_one_of_each(groups: Iterable[Sequence[PlaneKey]]) -> None:
+        for _ in range(TRIES):
+            unknown = [keys for keys in groups if not any(key in headers for key in keys)]
+            open_all(key for keys in unknown for key in [k for k in keys if k not in failed][:1])
+
+    sites = list(
+        _grouped(
+            (key for key in files if math.isnan(found[key].x_um)), lambda key: (key.well, key.site)
+        ).values()
+    )
+    open_one_of_each(sites[:PROBES])
+    if any(not math.isnan(header.facts.x_um) for header in headers.values()):
+        open_one_of_each(sites[PROBES:])
+    open_one_of_each(_grouped(files, lambda key: key.well).values())
+    open_one_of_each(_grouped(files, lambda key: key.channel).values())
+    open_all(_spacing_keys([key for key in files if math.isnan(found[key].z_um)]))
     odd_sites = {place[:2] for place in HeaderSurvey(headers, ()).odd}
     if odd_sites:
-        open_all(_first_per_channel([key for site in sorted(odd_sites) for key in by_site[site]]))
-    problems = tuple(Problem("unreadable", found[key].path, failed[key]) for key in sorted(failed))
+        open_all(_first_per_channel(key for key in files if (key.well, key.site) in odd_sites))
+    problems = tuple(Problem("unreadable", files[key].path, failed[key]) for key in sorted(failed))
     return HeaderSurvey(headers, problems)
 
 
@@ -137,7 +131,7 @@ def _open_files(root: Path, entries: Sequence[FileEntry]) -> Iterator[Header | s
 
 def _open(root: Path, entry: FileEntry) -> Header | str:
     try:
-        return metaseries.read_header(root / entry.path)
+        return tiff_header.read_header(root / entry.path)
     except PlateError as error:
         return error.message
 
@@ -163,7 +157,7 @@ def _reference(headers: Sequence[Header]) -> Header:
     return next(header for header in headers if layout(header) == common)
 
 
-def _grouped(keys: Sequence[PlaneKey], group: Callable[[PlaneKey], Group]) -> dict[Group, list[PlaneKey]]:
+def _grouped(keys: Iterable[PlaneKey], group: Callable[[PlaneKey], Group]) -> dict[Group, list[PlaneKey]]:
     groups: defaultdict[Group, list[PlaneKey]] = defaultdict(list)
     for key in keys:
         groups[group(key)].append(key)

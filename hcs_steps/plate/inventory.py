@@ -13,6 +13,29 @@ from typing import NamedTuple
 
 NAN = float("nan")
 
+PROBLEM_KINDS = (
+    "missing",
+    "zero-byte",
+    "unreadable",
+    "copy",
+    "constant",
+    "duplicate",
+    "unparsed",
+    "excluded",
+)
+"""Worst first: planes that are not there, files that cannot be used, planes that hold nothing of their own (a
+copy of another one, or a single value), and files that were left out."""
+
+
+class PlaneKey(NamedTuple):
+    """The five components that name a plane."""
+
+    well: str
+    site: int
+    channel: int
+    z_index: int
+    timepoint: int
+
 
 class Plane(NamedTuple):
     """One 2-D image of a plate.
@@ -20,9 +43,15 @@ class Plane(NamedTuple):
     ``site``, ``z_index`` and ``timepoint`` are the numbers in the file names (usually from 1); ``z_index`` 0
     is a projection where a plate also has z planes, and a plate without z has ``z_index`` 1 throughout.
     ``channel`` is the channel's number; names are in `Inventory.channels`. ``path`` is relative to the plate
-    folder, POSIX style; ``page`` counts 2-D pages inside the file from 0. Positions are the stage position of
-    the plane's centre in micrometres, NaN where unknown; ``time_s`` is seconds since the first plane of the
-    plate.
+    folder, POSIX style, and names a file or a Zarr array; ``page`` counts 2-D planes inside it from 0.
+
+    ``x_um`` and ``y_um`` are the stage position of the plane's centre in micrometres, x to the right and y
+    *downwards*, as the image's columns and rows run, whichever way the microscope's stage counts. Their
+    origin is the vendor's: the plate's corner or the well's centre. ``z_um`` is the focus position and
+    ``time_s`` the seconds since the first plane of the plate. All are NaN where unknown.
+
+    ``grid_row`` and ``grid_column`` are the cell of the site in its well's grid, from 0 at the upper left; -1
+    where the sites are known to form no grid, or not known to form one.
     """
 
     well: str
@@ -42,14 +71,16 @@ class Plane(NamedTuple):
     y_um: float = NAN
     z_um: float = NAN
     time_s: float = NAN
+    grid_row: int = -1
+    grid_column: int = -1
 
 
 @dataclass(frozen=True)
 class Problem:
     """A file that is not a plane, or a plane that is not there.
 
-    ``kind`` is one of ``missing``, ``duplicate``, ``unparsed``, ``excluded``, ``zero-byte``, ``unreadable``;
-    ``what`` the file (relative to the plate) or the plane (``B02 s1 c3 z1 t1``); ``why`` one sentence.
+    ``kind`` is one of `PROBLEM_KINDS`; ``what`` the file (relative to the plate) or the plane (``B02 s1 c3 z1
+    t1``); ``why`` one sentence.
     """
 
     kind: str
@@ -75,10 +106,15 @@ class Inventory:
         Dimensions of the plate (8 x 12, 16 x 24, 32 x 48): from metadata, else the smallest that holds all
         wells.
     grid_dimensions
-        (rows, columns) of the sites of a well, or None when neither metadata nor positions tell.
+        (rows, columns) of the sites of a well that has them all, or None when neither the configuration, nor
+        metadata, nor positions tell.
     pixel_size_um, pixel_size_source
         Edge length of a pixel, NaN if unknown, and where it came from (``metadata``, ``config``,
         ``unknown``).
+    missing
+        Every plane that should be there and is not: the metadata
+        list it, or other sites have that channel, z and timepoint. A site that a well lacks altogether counts
+        only if the metadata list it, because wells may be meant to have different sites.
     problems
         Missing planes and files that were not used, each with its reason.
     disagreements
@@ -101,6 +137,7 @@ class Inventory:
     grid_dimensions: tuple[int, int] | None
     pixel_size_um: float
     pixel_size_source: str
+    missing: tuple[PlaneKey, ...]
     problems: tuple[Problem, ...]
     disagreements: tuple[str, ...]
     digest: str

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -55,6 +56,29 @@ class FileListing:
     def images(self) -> tuple[FileEntry, ...]:
         """The files with a TIFF extension; hidden ones (``._A01.tif`` of macOS) are left out."""
         return tuple(entry for entry in self.files if entry.is_image and not entry.name.startswith("."))
+
+    @cached_property
+    def by_path(self) -> Mapping[str, FileEntry]:
+        """Path in lower case -> file: metadata written on Windows do not keep to a name's case."""
+        return {entry.path.lower(): entry for entry in self.files}
+
+    @cached_property
+    def by_name(self) -> Mapping[str, tuple[FileEntry, ...]]:
+        """Name without folders, in lower case -> files; hidden ones are left out."""
+        names: defaultdict[str, list[FileEntry]] = defaultdict(list)
+        for entry in self.files:
+            if not entry.name.startswith("."):
+                names[entry.name.lower()].append(entry)
+        return {name: tuple(entries) for name, entries in names.items()}
+
+    def with_suffix(self, *suffixes: str) -> tuple[FileEntry, ...]:
+        """Files whose name ends in one of ``suffixes`` (any case), the outermost first; not the hidden ones."""
+        found = [
+            entry
+            for entry in self.files
+            if entry.path.lower().endswith(suffixes) and not entry.name.startswith(".")
+        ]
+        return tuple(sorted(found, key=lambda entry: (entry.path.count("/"), entry.path)))
 
     @cached_property
     def digest(self) -> str:

@@ -1,80 +1,89 @@
 """Which planes are not there.
 
-A (channel, z, t) combination counts as acquired if any site of the plate has it, and every site that any well
-has is expected in all wells. So a channel that was taken only as a projection is not missed in the stack,
-while a single lost file is. What metadata promised and no file shows anywhere is the reader's to add.
+Where the vendor's metadata list every plane, a listed plane without a file is missing and nothing else is.
+Otherwise the neighbours tell: a (channel, z, t) combination counts as acquired if any site of the plate has
+it, so a channel that was taken only as a projection is not missed in the stack, while a single lost file is.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from hcs_steps.plate.headers import PlaneKey
-from hcs_steps.plate.inventory import Plane, Problem
+from hcs_steps.plate.findings import plane_label
+from hcs_steps.plate.inventory import PlaneKey, Problem
 from hcs_steps.plate.wells import parse_well
 
-Combination = tuple[int, int, int]
 
-
-def missing_planes(planes: Iterable[Plane | PlaneKey]) -> tuple[PlaneKey, ...]:
-    """Every plane that its neighbours let expect and that is not there, sorted row by row."""
-    present: defaultdict[str, defaultdict[int, set[Combination]]] = defaultdict(lambda: defaultdict(set))
-    for plane in planes:
-        present[plane.well][plane.site].add((plane.channel, plane.z_index, plane.timepoint))
-    expected = {
-        each for sites in present.values() for combinations in sites.values() for each in combinations
-    }
-    all_sites = sorted({site for sites in present.values() for site in sites})
-    return tuple(
+def missing_planes(found: Collection[PlaneKey], listed: Collection[PlaneKey] | None) -> tuple[PlaneKey, ...]:
+    """Every plane that is ``listed``, or that the other sites let expect, and is not ``found``, row by row."""
+    if listed is not None:
+        return _in_order(set(listed).difference(found))
+    present: defaultdict[tuple[str, int], set[tuple[int, int, int]]] = defaultdict(set)
+    for key in found:
+        present[key.well, key.site].add(key[2:])
+    expected = set().union(*present.values())
+    return _in_order(
         PlaneKey(well, site, *combination)
-        for well in sorted(present, key=parse_well)
-        for site in all_sites
-        if len(present[well].get(site, ())) < len(expected)
-        for combination in sorted(expected - present[well].get(site, set()))
+        for (well, site), own in present.items()
+        if len(own) < len(expected)
+        for combination in expected - own
     )
 
 
-def missing_problems(planes: Iterable[Plane | PlaneKey]) -> tuple[Problem, ...]:
-    """`missing_planes` as problems: one per site, channel or timepoint that a well lacks, else per plane."""
-    planes = tuple(planes)
+def missing_problems(found: Collection[PlaneKey], missing: Sequence[PlaneKey]) -> tuple[Problem, ...]:
+    """``missing`` as problems: one per site, channel or timepoint that a well lacks, else per plane."""
     lost: defaultdict[str, list[PlaneKey]] = defaultdict(list)
-    for key in missing_planes(planes):
+    for key in missing:
         lost[key.well].append(key)
-    if not lost:
-        return ()
     kept: defaultdict[str, set[tuple[str, int]]] = defaultdict(set)
-    for plane in planes:
-        if plane.well in lost:
-            kept[plane.well] |= {("s", plane.site), ("c", plane.channel), ("t", plane.timepoint)}
+    for key in found:
+        if key.well in lost:
+            kept[key.well] |= {("s", key.site), ("c", key.channel), ("t", key.timepoint)}
     return tuple(problem for well in lost for problem in _summary(well, lost[well], kept[well]))
+
+
+def absent_sites(found: Collection[PlaneKey]) -> tuple[Problem, ...]:
+    """Sites that most of the wells have and a well lacks altogether: perhaps lost, perhaps never taken."""
+    sites: defaultdict[str, set[int]] = defaultdict(set)
+    for key in found:
+        sites[key.well].add(key.site)
+    usual = {site for site in set().union(*sites.values()) if 2 * _holders(sites.values(), site) > len(sites)}
+    return tuple(
+        Problem("missing", f"{well} s{site}", "The well has no plane of this site, though most wells do.")
+        for well in sorted(sites, key=parse_well)
+        for site in sorted(usual - sites[well])
+    )
+
+
+def _holders(sites: Iterable[set[int]], site: int) -> int:
+    return sum(site in each for each in sites)
+
+
+def _in_order(keys: Iterable[PlaneKey]) -> tuple[PlaneKey, ...]:
+    return tuple(sorted(keys, key=lambda key: (parse_well(key.well), *key[1:])))
 
 
 def _summary(well: str, keys: Sequence[PlaneKey], kept: set[tuple[str, int]]) -> list[Problem]:
     groups: defaultdict[str, list[PlaneKey]] = defaultdict(list)
-    for key in keys:
+    if not kept:
+        groups[well] = list(keys)
+    for key in keys if kept else ():
         for letter, number in (("s", key.site), ("c", key.channel), ("t", key.timepoint)):
             if (letter, number) not in kept:
                 groups[f"{well} {letter}{number}"].append(key)
                 break
         else:
             groups[plane_label(key)].append(key)
-    single = "No file, though other sites or wells have this channel, z and timepoint."
+    single = "No file, though the metadata list it, or other sites have this channel, z and timepoint."
     return [
         Problem(
             "missing",
             label,
-            f"The well has none of its {len(group)} planes, though other wells do."
-            if not _is_plane(label)
-            else single,
+            single if _is_plane(label) else f"The well has none of its {len(group)} planes.",
         )
         for label, group in groups.items()
     ]
-
-
-def plane_label(key: PlaneKey | Plane) -> str:
-    """The short name of a plane in reports: ``B02 s1 c3 z1 t1``."""
-    return f"{key.well} s{key.site} c{key.channel} z{key.z_index} t{key.timepoint}"
 
 
 def _is_plane(label: str) -> bool:

@@ -11,10 +11,11 @@ from typing import Any
 
 from hcs_steps.errors import ConfigError, StorageError
 from hcs_steps.plate.detect import choose_reader
+from hcs_steps.plate.formats.pattern import PatternSpec
 from hcs_steps.plate.inventory import Inventory
 from hcs_steps.plate.listing import list_files
-from hcs_steps.plate.pattern import PatternSpec
 from hcs_steps.plate.reader import READER_VERSION, ReadOptions
+from hcs_steps.plate.sites import SiteGrid
 from hcs_steps.plate.store import read_inventory_file, refuse_inside_plate, write_inventory
 
 CACHE_NAME = "inventory.parquet"
@@ -27,6 +28,7 @@ def open_plate(
     pattern: PatternSpec | Mapping[str, Any] | str | None = None,
     channels: Mapping[int, str] | None = None,
     pixel_size_um: float | None = None,
+    grid: SiteGrid | Mapping[str, Any] | str | None = None,
     cache: Path | None = None,
     keep: bool = True,
 ) -> Inventory:
@@ -42,6 +44,9 @@ def open_plate(
         Channel number -> name, over the names of the plate's metadata.
     pixel_size_um
         Micrometres per pixel, over the metadata's.
+    grid
+        How the sites of a well are laid out, such as ``5x5 by columns``: see `SiteGrid`; by default metadata
+        and stage positions tell.
     cache
         Folder (in the work folder, not in the plate) that keeps ``inventory.parquet``. While the listing
         (paths, sizes, times), these options and the reader's version are unchanged, the plate is listed but
@@ -58,7 +63,8 @@ def open_plate(
     listing = list_files(path)
     if cache is not None:
         refuse_inside_plate(cache, listing.root)
-    options = ReadOptions(_numbered(channels or {}), pixel_size_um)
+    layout = None if grid is None else SiteGrid.from_config(grid)
+    options = ReadOptions(_numbered(channels or {}), pixel_size_um, layout)
     digest = _digest(listing.digest, format, spec, options)
     if cache is not None:
         kept = _cached(cache / CACHE_NAME, digest)
@@ -82,6 +88,7 @@ def _digest(listing: str, plate_format: str, pattern: PatternSpec | None, option
         "order": [] if pattern is None else list(pattern.channels.items()),
         "channels": sorted(options.channels.items()),
         "pixel_size_um": options.pixel_size_um,
+        "grid": None if options.grid is None else asdict(options.grid),
     }
     return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from hcs_steps.plate.inventory import Inventory
 from hcs_steps.plate.listing import FileListing
+from hcs_steps.plate.sites import SiteGrid
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Part of every inventory's digest: raise it when a reader's result changes for the same files."""
 
 
@@ -27,10 +28,14 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the configuration says of a plate: channel number -> name, pixel size in micrometres."""
+    """What the configuration says of a plate, over what the plate's metadata say.
+
+    Channel number -> name, pixel size in micrometres, and the grid of the sites.
+    """
 
     channels: Mapping[int, str] = field(default_factory=dict)
     pixel_size_um: float | None = None
+    grid: SiteGrid | None = None
 
 
 class Reader(Protocol):

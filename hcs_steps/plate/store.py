@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hcs_steps.errors import StorageError
-from hcs_steps.plate.inventory import NAN, Inventory, Plane, Problem
+from hcs_steps.plate.inventory import NAN, Inventory, Plane, PlaneKey, Problem
 from hcs_steps.plate.wells import canonical_well
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROWS_PER_GROUP = 4096
 _KEY = b"hcs_steps.inventory"
-_LAYOUT = 1
+_LAYOUT = 2
 _TYPES = {str: "string", int: "int64", float: "float64"}
 
 
@@ -108,6 +108,7 @@ def _read_header(file: pyarrow.parquet.ParquetFile, path: Path) -> dict[str, Any
         values: dict[str, Any] = json.loads((file.schema_arrow.metadata or {})[_KEY])
         if values.pop("layout") != _LAYOUT:
             raise ValueError("another layout")
+        values["missing"] = tuple(PlaneKey(*key) for key in values["missing"])
         values["problems"] = tuple(Problem(*problem) for problem in values["problems"])
         values["channels"] = {int(number): name for number, name in values["channels"].items()}
         values["evidence"], values["disagreements"] = (

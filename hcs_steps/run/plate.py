@@ -20,7 +20,7 @@ from hcs_steps.pipeline.step import plain
 from hcs_steps.plate import read_unit_planes
 from hcs_steps.report.consolidate import consolidate
 from hcs_steps.results import Results
-from hcs_steps.run.images import read_plane
+from hcs_steps.run.images import read_raw_plane
 from hcs_steps.run.made import Made
 from hcs_steps.run.records import open_failures, read_json, valid_record
 from hcs_steps.storage.protocol import Image, ImageStore
@@ -81,7 +81,9 @@ class PlateData:
             for group, stack in group_stacks(keys, own.variable_components):
                 if source == RAW:
                     images = [
-                        read_plane(Path(self._plan.plate.path), planes[key]) for key in stack if key in planes
+                        read_raw_plane(Path(self._plan.plate.path), planes[key])
+                        for key in stack
+                        if key in planes
                     ]
                 else:
                     images = [self._stores(source).read(found.well, key) for key in stack]

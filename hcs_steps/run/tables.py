@@ -9,7 +9,9 @@ import numpy as np
 
 from hcs_steps.errors import StepError
 from hcs_steps.functions.declare import Table
+from hcs_steps.plate.findings import Cell
 from hcs_steps.plate.inventory import NAN, Plane
+from hcs_steps.plate.sites import extent
 from hcs_steps.run.calls import CallResult
 from hcs_steps.storage.protocol import PlaneKey
 from hcs_steps.storage.tables import as_columns
@@ -40,7 +42,17 @@ def plane_table(
             name: np.array([NAN if p is None else getattr(p, name) for p in found], np.float64)
             for name in lengths
         },
+        **{
+            name: np.array([-1 if p is None else getattr(p, name) for p in found], np.int64)
+            for name in ("grid_row", "grid_column")
+        },
     }
+
+
+def grid_of_sites(keys: Iterable[PlaneKey], planes: Mapping[PlaneKey, Plane]) -> Cell | None:
+    """(rows, columns) of the grid that the sites of a stack lie in; None if one of them has no cell."""
+    cells = {(p.grid_row, p.grid_column) for p in (planes.get(key) for key in keys) if p is not None}
+    return None if not cells or min(min(cell) for cell in cells) < 0 else extent(cells)
 
 
 def unit_table(

@@ -21,7 +21,7 @@ from hcs_steps.pipeline.stacks import best_match, group_stacks, output_keys
 from hcs_steps.plate.inventory import Plane
 from hcs_steps.run.calls import CallResult, run_chain
 from hcs_steps.run.images import RawImages
-from hcs_steps.run.tables import plane_table, unit_table
+from hcs_steps.run.tables import grid_of_sites, plane_table, unit_table
 from hcs_steps.storage.protocol import Image, ImageStore, PlaneKey
 
 
@@ -186,7 +186,7 @@ class UnitRun:
             if name == "planes":
                 given[name] = plane_table(self.context.well, keys, self.context.planes, channels)
             elif name == "grid_dimensions":
-                given[name] = self.context.plan.plate.grid_dimensions
+                given[name] = grid_of_sites(keys, self.context.planes)
             else:
                 found, value = self._earlier_output(index, name, group, keys)
                 if found:

@@ -104,7 +104,10 @@ class Lab:
             for zz in range(1, z + 1)
             for tt in range(1, t + 1)
         )
+        planes = tuple(planes)
         kept = tuple(change(plane) for plane in planes if not drop(plane))
+        sites_kept = {(plane.well, plane.site) for plane in kept}
+        lost = (plane[:5] for plane in planes if drop(plane) and (plane.well, plane.site) in sites_kept)
         return Inventory(
             plate_path="/plates/P1",
             name="P1",
@@ -117,6 +120,7 @@ class Lab:
             grid_dimensions=(1, sites),
             pixel_size_um=0.65,
             pixel_size_source="metadata",
+            missing=tuple(lost),
             problems=(),
             disagreements=(),
             digest=str(hash(kept)),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hcs_steps.plate import Inventory, metaseries
+from hcs_steps.plate import Inventory, tiff_header
 from hcs_steps.plate.synthetic import make_plate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -43,13 +43,13 @@ def tiny_plate(tmp_path: Path) -> Callable[..., Path]:
 def opened_headers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of all files whose header is opened while a test runs."""
     opened: list[str] = []
-    original = metaseries.read_header
+    original = tiff_header.read_header
 
-    def count(path: Path) -> metaseries.Header:
+    def count(path: Path) -> tiff_header.Header:
         opened.append(path.name)
         return original(path)
 
-    monkeypatch.setattr(metaseries, "read_header", count)
+    monkeypatch.setattr(tiff_header, "read_header", count)
     return opened
 
 

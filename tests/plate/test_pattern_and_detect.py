@@ -6,7 +6,7 @@ import tifffile
 
 from hcs_steps.errors import ConfigError, PlateError
 from hcs_steps.plate import PatternSpec, detect, list_files, open_plate
-from hcs_steps.plate.pattern import PatternReader
+from hcs_steps.plate.formats.pattern import PatternReader
 from hcs_steps.plate.reader import Evidence
 
 

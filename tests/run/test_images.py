@@ -9,7 +9,7 @@ import tifffile
 
 from hcs_steps.compile.plan import Layout
 from hcs_steps.plate.inventory import Plane
-from hcs_steps.run.images import ImageFileError, RawImages, read_plane
+from hcs_steps.run.images import ImageFileError, RawImages, read_raw_plane
 from hcs_steps.storage.protocol import PlaneKey
 
 PIXELS = np.arange(12, dtype=np.uint16).reshape(3, 4)
@@ -21,7 +21,7 @@ def plane(path: str, page: int = 0) -> Plane:
 
 def test_a_page_of_a_file_is_read_as_it_is(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "stack.tif", np.stack([PIXELS, PIXELS + 100]), photometric="minisblack")
-    assert np.array_equal(read_plane(tmp_path, plane("stack.tif", 1)), PIXELS + 100)
+    assert np.array_equal(read_raw_plane(tmp_path, plane("stack.tif", 1)), PIXELS + 100)
 
 
 def rgb(path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_file_that_is_no_grey_plane_is_an_error_that_names_it(
     (tmp_path / "sub").mkdir()
     make(tmp_path / "sub" / "x.tif")
     with pytest.raises(ImageFileError, match=said) as caught:
-        read_plane(tmp_path, plane("sub/x.tif", page))
+        read_raw_plane(tmp_path, plane("sub/x.tif", page))
     assert caught.value.file == "sub/x.tif"
     assert "sub/x.tif" in str(caught.value)
     assert caught.value.hint

@@ -1,20 +1,56 @@
-"""The metadata that a synthetic ImageXpress plate carries: the HTD file and each image's MetaSeries XML."""
+"""The layout of a MetaXpress export: TimePoint and ZStep folders, an HTD file, MetaSeries XML in each image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 
-from hcs_steps.plate.wells import parse_well, plate_dimensions
+from hcs_steps.plate.formats.imagexpress_names import ImageName, format_image_name
+from hcs_steps.plate.inventory import PlaneKey
+from hcs_steps.plate.synthetic.model import START, Layout, SyntheticPlate, write_tiff
+from hcs_steps.plate.wells import parse_well, plate_dimensions, sort_wells
 
-START = datetime(2024, 1, 1, 12, 0, 0)
+
+def write_imagexpress(folder: Path, plate: SyntheticPlate, compression: str | None) -> None:
+    """``TimePoint_<t>/[ZStep_<z>/]<plate>_A01_s1_w1.TIF`` and ``<plate>.HTD``."""
+    depth = len(plate.values("z_index"))
+    plan = htd_text(
+        sort_wells(plane.well for plane in plate.planes),
+        sites=plate.site_grid,
+        channels=list(plate.channels.values()),
+        z=depth,
+        timepoints=len(plate.values("timepoint")),
+        dimensions=plate.dimensions,
+    )
+    (folder / f"{plate.name}.HTD").write_bytes(plan.encode("latin-1"))
+    for plane in plate.written:
+        text = metaseries_text(
+            plane.well,
+            plane.site,
+            plate.channels[plane.channel],
+            position_um=(plane.x_um, plane.y_um, plane.z_um),
+            pixel_size_um=plane.pixel_size_um,
+            shape=(plane.height, plane.width),
+            acquired=START + timedelta(seconds=plane.time_s),
+        )
+        place = folder / f"TimePoint_{plane.timepoint}" / (f"ZStep_{plane.z_index}" if depth > 1 else "")
+        name = ImageName(plate.name, plane.well, plane.site, plane.channel, guid="", thumbnail=False)
+        pixels = plate.pixels(PlaneKey(*plane[:5]))
+        write_tiff(place / format_image_name(name), pixels, compression=compression, description=text)
 
 
 def htd_text(
-    wells: Sequence[str], *, sites: tuple[int, int], channels: Sequence[str], z: int = 1, timepoints: int = 1
+    wells: Sequence[str],
+    *,
+    sites: tuple[int, int],
+    channels: Sequence[str],
+    z: int = 1,
+    timepoints: int = 1,
+    dimensions: tuple[int, int] | None = None,
 ) -> str:
     """The text of an HTD file with CRLF line ends; all cells of the site grid are selected."""
-    rows, columns = plate_dimensions(wells)
+    rows, columns = dimensions or plate_dimensions(wells)
     selected = {parse_well(well) for well in wells}
     lines = ['"HTSInfoFile", Version 1.0', '"Description", "synthetic"', '"PlateType", 2']
     lines += [f'"TimePoints", {timepoints}', f'"ZSeries", {_flag(z > 1)}', f'"ZSteps", {z if z > 1 else 0}']
@@ -64,3 +100,10 @@ def metaseries_text(
 
 def _flag(value: bool) -> str:
     return "TRUE" if value else "FALSE"
+
+
+IMAGEXPRESS = Layout(
+    "imagexpress",
+    write_imagexpress,
+    frozenset({"site", "z_index", "timepoint", "positions", "pixel_size_um", "channel_names", "dimensions"}),
+)

@@ -14,9 +14,9 @@ from functools import cached_property
 from typing import Any
 
 from hcs_steps.errors import ConfigError, PlateError, nearest
-from hcs_steps.plate.assemble import Findings, build_inventory, collect
-from hcs_steps.plate.headers import PlaneKey
-from hcs_steps.plate.inventory import Inventory, Problem
+from hcs_steps.plate.assemble import build_inventory
+from hcs_steps.plate.findings import Findings, Found, collect
+from hcs_steps.plate.inventory import Inventory, PlaneKey, Problem
 from hcs_steps.plate.listing import FileEntry, FileListing
 from hcs_steps.plate.reader import Evidence, ReadOptions
 from hcs_steps.plate.wells import canonical_well, row_index, well_name
@@ -155,7 +155,7 @@ class PatternReader:
         parsed = []
         for entry, tokens in fitting:
             try:
-                parsed.append((_key(tokens, numbers), entry))
+                parsed.append((_key(tokens, numbers), Found(entry)))
             except PlateError as error:
                 problems.append(Problem("unparsed", entry.path, error.message))
         found, duplicates = collect(parsed)

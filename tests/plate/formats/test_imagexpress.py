@@ -9,8 +9,8 @@ import pytest
 import tifffile
 
 from hcs_steps.errors import ConfigError, PlateError
-from hcs_steps.plate import headers, missing_planes, open_plate
-from hcs_steps.plate.synthetic_text import metaseries_text
+from hcs_steps.plate import headers, open_plate
+from hcs_steps.plate.synthetic.imagexpress import metaseries_text
 
 
 def image(path, shape=(4, 4), **text):
@@ -25,7 +25,7 @@ def test_a_lost_file_is_named(tiny_plate, problems):
     (plate / "TimePoint_1" / "P1_B03_s2_w1.TIF").unlink()
     inventory = open_plate(plate)
     assert problems(inventory, "missing") == ["B03 s2 c1 z1 t1"]
-    assert missing_planes(inventory.planes) == (("B03", 2, 1, 1, 1),)
+    assert inventory.missing == (("B03", 2, 1, 1, 1),)
 
 
 def test_lost_sites_and_channels_are_summarised(tiny_plate, problems):
@@ -33,8 +33,8 @@ def test_lost_sites_and_channels_are_summarised(tiny_plate, problems):
     for name in ("B03_s2_w1", "B03_s2_w2", "B04_s1_w2", "B04_s2_w2"):
         (plate / "TimePoint_1" / f"P1_{name}.TIF").unlink()
     inventory = open_plate(plate)
-    assert problems(inventory, "missing") == ["B03 s2", "B04 c2"]
-    assert len(missing_planes(inventory.planes)) == 4
+    assert problems(inventory, "missing") == ["B04 c2", "B03 s2"]
+    assert len(inventory.missing) == 2
 
 
 def test_a_channel_without_stack_is_not_missed_in_it(tmp_path, problems):

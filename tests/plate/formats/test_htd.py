@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.headers import PlaneKey
-from hcs_steps.plate.htd import parse_htd, read_htd
-from hcs_steps.plate.htd_check import compare_with_files, promised_but_absent
-from hcs_steps.plate.synthetic_text import htd_text
+from hcs_steps.plate.formats.htd import parse_htd, read_htd
+from hcs_steps.plate.formats.htd_check import compare_with_files, promised_but_absent
+from hcs_steps.plate.inventory import PlaneKey
+from hcs_steps.plate.synthetic.imagexpress import htd_text
 
 
 def planes(wells=("A01",), sites=(1,), channels=(1,), z=(1,), timepoints=(1,)):

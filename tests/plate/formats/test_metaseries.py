@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.metaseries import parse_metaseries, read_header
-from hcs_steps.plate.synthetic_text import metaseries_text
+from hcs_steps.plate.formats.metaseries import parse_metaseries
+from hcs_steps.plate.synthetic.imagexpress import metaseries_text
+from hcs_steps.plate.tiff_header import HeaderFacts, read_header
 
 TEXT = metaseries_text("B02", 3, "DAPI", position_um=(1.5, -2.25, 7), pixel_size_um=0.65, shape=(4, 6))
 
@@ -19,7 +20,7 @@ TEXT = metaseries_text("B02", 3, "DAPI", position_um=(1.5, -2.25, 7), pixel_size
 def test_facts():
     meta = parse_metaseries(TEXT)
     assert (meta.x_um, meta.y_um, meta.z_um, meta.pixel_size_um) == (1.5, -2.25, 7, 0.65)
-    assert (meta.illumination, meta.stage_label) == ("DAPI", "B02 : Site 3")
+    assert meta.channel_name == "DAPI"
     assert meta.acquired == datetime(2024, 1, 1, 12)
 
 
@@ -63,7 +64,7 @@ def test_header_of_a_file_with_doctype_keeps_shape_and_says_why(tmp_path):
     tifffile.imwrite(path, np.zeros((4, 6), "uint16"), description="<!DOCTYPE x>" + TEXT, metadata=None)
     header = read_header(path)
     assert (header.height, header.width, header.dtype) == (4, 6, "uint16")
-    assert header.metaseries is None
+    assert repr(header.facts) == repr(HeaderFacts())
     assert "DOCTYPE" in header.note
 
 

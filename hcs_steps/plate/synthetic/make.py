@@ -1,4 +1,4 @@
-"""Synthetic ImageXpress plates with known truth, for tests, examples and benchmarks.
+"""Simulated plates: what a microscope would have seen, handed to a layout that writes it.
 
 Every well is one simulated scene; its sites are overlapping fields of view cut out of it, so stitching,
 counting and missing-plane handling can all be checked against what was put in.
@@ -7,16 +7,17 @@ counting and missing-plane handling can all be checked against what was put in.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from hcs_steps.plate.imagexpress_names import ImageName, format_image_name
-from hcs_steps.plate.synthetic_scene import Scene, expose, make_scene, render_channel
-from hcs_steps.plate.synthetic_text import START, htd_text, metaseries_text
-from hcs_steps.plate.wells import canonical_well, parse_well, sort_wells
+from hcs_steps.plate.inventory import Plane, PlaneKey
+from hcs_steps.plate.synthetic.layouts import LAYOUTS
+from hcs_steps.plate.synthetic.model import SyntheticPlate
+from hcs_steps.plate.synthetic.scene import Scene, expose, make_scene, render_channel
+from hcs_steps.plate.wells import canonical_well, parse_well, plate_dimensions, sort_wells
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,14 +48,14 @@ def make_plate(
     vignetting: float = 0.15,
     compression: str | None = None,
     broken_well: str | None = None,
+    layout: str = "imagexpress",
 ) -> dict[str, Any]:
     """Write a plate into ``folder`` and return its truth; the same arguments give the same bytes.
 
     Parameters
     ----------
     folder
-        The plate folder, made if needed; images go to ``TimePoint_<t>/[ZStep_<z>/]<folder>_A01_s1_w1.TIF`` as
-        16-bit TIFF with MetaSeries XML, the plan to ``<folder>.HTD``.
+        The plate folder, made if needed.
     wells, sites, overlap, shape
         Well names; (rows, columns) of the sites, numbered row by row; share of a field that neighbours have
         in common; (height, width) of a field in pixels.
@@ -72,6 +73,8 @@ def make_plate(
         A compression that tifffile knows, such as ``zlib``.
     broken_well
         The first image of this well is cut to half of its bytes.
+    layout
+        Whose names, folders and metadata: a name in `hcs_steps.plate.synthetic.layouts.LAYOUTS`.
 
     Returns
     -------
@@ -87,48 +90,74 @@ def make_plate(
     names = sort_wells(wells)
     corners = _corners(sites, overlap, shape)
     scene_shape = tuple(int(edge) for edge in np.max(corners, axis=0) + shape + MARGIN_PX)
-    truth: dict[str, Any] = {
+    made: dict[str, tuple[Scene, list[Corner]]] = {}
+    for well in names:
+        # A generator per well, so that a well looks the same whichever others are made.
+        rng = np.random.default_rng([seed, crc32(well.encode())])
+        cells = cells_per_well.get(well) if isinstance(cells_per_well, Mapping) else cells_per_well
+        scene = make_scene((scene_shape[0], scene_shape[1]), shape, cells, timepoints, rng)
+        made[well] = scene, _jittered(corners, jitter_px, rng)
+
+    @lru_cache(maxsize=1)
+    def picture(well: str, t: int, z_step: int, channel: int) -> NDArray[np.float32]:
+        defocus = abs(z_step - (z + 1) / 2)
+        return render_channel(made[well][0], t - 1, nuclei=channel == 1, defocus=defocus)
+
+    def pixels(key: PlaneKey) -> NDArray[np.uint16]:
+        y, x = made[key.well][1][key.site - 1]
+        whole = picture(key.well, key.timepoint, key.z_index, key.channel)
+        noise = np.random.default_rng([seed, crc32(repr(tuple(key)).encode())])
+        return expose(whole[y : y + shape[0], x : x + shape[1]], vignetting, noise)
+
+    positions = {
+        well: [_position(well, corner, shape, pixel_size_um) for corner in corners] for well in names
+    }
+    planes = tuple(
+        Plane(
+            well,
+            site,
+            channel,
+            z_step,
+            t,
+            path="",
+            height=shape[0],
+            width=shape[1],
+            dtype="uint16",
+            pixel_size_um=pixel_size_um,
+            x_um=positions[well][site - 1][0],
+            y_um=positions[well][site - 1][1],
+            z_um=Z_STEP_UM * z_step,
+            time_s=INTERVAL_S * (t - 1),
+        )
+        # The sites of one picture follow each other, so that it is rendered once.
+        for well, t, z_step, channel, site in product(
+            names,
+            range(1, timepoints + 1),
+            range(1, z + 1),
+            range(1, len(channels) + 1),
+            range(1, len(corners) + 1),
+        )
+    )
+    plate = SyntheticPlate(
+        name=folder.name,
+        planes=planes,
+        channels=dict(enumerate(channels, 1)),
+        dimensions=plate_dimensions(names),
+        site_grid=sites,
+        pixels=pixels,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    LAYOUTS[layout].write(folder, plate, compression)
+    return {
         "plate": folder.name,
         "shape": list(shape),
         "pixel_size_um": pixel_size_um,
         "channels": list(channels),
         "site_grid": list(sites),
         "overlap": overlap,
-        "broken": None,
-        "wells": {},
+        "broken": None if broken_well is None else _cut_first_image(folder, canonical_well(broken_well)),
+        "wells": {well: _well_truth(*made[well], positions[well], shape) for well in names},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    plan = htd_text(names, sites=sites, channels=channels, z=z, timepoints=timepoints)
-    (folder / f"{folder.name}.HTD").write_bytes(plan.encode("latin-1"))
-    for well in names:
-        # A generator per well, so that a well looks the same whichever others are made.
-        rng = np.random.default_rng([seed, crc32(well.encode())])
-        cells = cells_per_well.get(well) if isinstance(cells_per_well, Mapping) else cells_per_well
-        scene = make_scene((scene_shape[0], scene_shape[1]), shape, cells, timepoints, rng)
-        actual = _jittered(corners, jitter_px, rng)
-        positions = [_position(well, corner, shape, pixel_size_um) for corner in corners]
-        for t, z_step, wave in product(range(timepoints), range(1, z + 1), range(1, len(channels) + 1)):
-            defocus = abs(z_step - (z + 1) / 2)
-            picture = render_channel(scene, t, nuclei=wave == 1, defocus=defocus)
-            place = folder / f"TimePoint_{t + 1}" / (f"ZStep_{z_step}" if z > 1 else "")
-            place.mkdir(parents=True, exist_ok=True)
-            for site, (y, x) in enumerate(actual, 1):
-                field = picture[y : y + shape[0], x : x + shape[1]]
-                text = metaseries_text(
-                    well,
-                    site,
-                    channels[wave - 1],
-                    position_um=(*positions[site - 1], Z_STEP_UM * z_step),
-                    pixel_size_um=pixel_size_um,
-                    shape=shape,
-                    acquired=START + timedelta(seconds=INTERVAL_S * t),
-                )
-                name = ImageName(folder.name, well, site, wave, guid="", thumbnail=False)
-                _write(place / format_image_name(name), expose(field, vignetting, rng), text, compression)
-        truth["wells"][well] = _well_truth(scene, actual, positions, shape)
-    if broken_well is not None:
-        truth["broken"] = _cut_first_image(folder, canonical_well(broken_well))
-    return truth
 
 
 def _corners(sites: tuple[int, int], overlap: float, shape: tuple[int, int]) -> list[Corner]:
@@ -176,12 +205,6 @@ def _well_truth(
             "offset_px": [y, x],
         }
     return {"cells": scene.centres.shape[1], "nuclei": scene.centres.round(2).tolist(), "sites": sites}
-
-
-def _write(path: Path, pixels: NDArray[np.uint16], text: str, compression: str | None) -> None:
-    import tifffile
-
-    tifffile.imwrite(path, pixels, description=text, metadata=None, compression=compression, software=False)
 
 
 def _cut_first_image(folder: Path, well: str) -> str:

@@ -3,10 +3,7 @@
 Planes come from file names and folders; the HTD file names waves, gives the plate's and the sites' grid, and
 is compared with the files. Where they contradict, the files win and the contradiction is reported.
 
-`Inventory.metadata` gets, where known: ``htd`` (its path), ``plate_id``, ``description``, ``site_cells``
-(JSON: site -> [row, column] in the grid of sites, which may have holes), ``z_step_um``, ``time_interval_s``,
-``objective``, ``numerical_aperture``, ``exposure``, ``wavelength_nm``, ``binning``, ``z_projection_method``,
-``headers_opened`` and ``sidecar_files`` (number of files that are no TIFF).
+`Inventory.metadata` gets, where known: ``htd`` (its path), ``plate_id`` and ``description``.
 """
 
 from __future__ import annotations
@@ -15,12 +12,12 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.assemble import Findings, build_inventory, collect
-from hcs_steps.plate.headers import PlaneKey
-from hcs_steps.plate.htd import Htd, read_htd
-from hcs_steps.plate.htd_check import compare_with_files, promised_but_absent
-from hcs_steps.plate.imagexpress_names import ImageName, parse_folders, parse_image_name
-from hcs_steps.plate.inventory import Inventory, Problem
+from hcs_steps.plate.assemble import build_inventory
+from hcs_steps.plate.findings import Findings, Found, collect
+from hcs_steps.plate.formats.htd import Htd, read_htd
+from hcs_steps.plate.formats.htd_check import compare_with_files, promised_but_absent
+from hcs_steps.plate.formats.imagexpress_names import ImageName, parse_folders, parse_image_name
+from hcs_steps.plate.inventory import Inventory, PlaneKey, Problem
 from hcs_steps.plate.listing import FileEntry, FileListing
 from hcs_steps.plate.reader import Evidence, ReadOptions
 
@@ -39,7 +36,7 @@ class _Parsed:
 
 @dataclass(frozen=True)
 class ImageXpressReader:
-    """Names like ``<plate>_B02_s1_w1.TIF``; see `hcs_steps.plate.imagexpress_names`."""
+    """Names like ``<plate>_B02_s1_w1.TIF``; see `hcs_steps.plate.formats.imagexpress_names`."""
 
     name: str = "imagexpress"
 
@@ -73,7 +70,9 @@ class ImageXpressReader:
         """Read the plate; `PlateError` if it has no planes or the folder holds several plates."""
         parsed = _parse(listing)
         has_z_steps = any(_numbers(entry)[1] is not None for _, entry in parsed.named)
-        found, duplicates = collect((_key(name, entry, has_z_steps), entry) for name, entry in parsed.named)
+        found, duplicates = collect(
+            (_key(name, entry, has_z_steps), Found(entry)) for name, entry in parsed.named
+        )
         plates = Counter(name.plate for name, _ in parsed.named)
         if duplicates and len(plates) > 1:
             names = ", ".join(repr(plate) for plate in sorted(plates)[:5])
@@ -131,14 +130,9 @@ def _left_out(parsed: _Parsed, listing: FileListing) -> list[Problem]:
     ]
 
 
-def _htd_files(listing: FileListing) -> list[FileEntry]:
+def _htd_files(listing: FileListing) -> tuple[FileEntry, ...]:
     """HTD files, the outermost first; exports repeat the same file in every folder."""
-    files = [
-        entry
-        for entry in listing.files
-        if entry.path.lower().endswith(".htd") and not entry.name.startswith(".")
-    ]
-    return sorted(files, key=lambda entry: (entry.path.count("/"), entry.path))
+    return listing.with_suffix(".htd")
 
 
 def _with_htd(findings: Findings, listing: FileListing) -> Findings:
