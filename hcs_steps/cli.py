@@ -44,8 +44,16 @@ def build_parser() -> argparse.ArgumentParser:
     inspect.add_argument("plate", metavar="PLATE", help="the plate's folder")
     inspect.add_argument("--json", action="store_true", help="the same facts as JSON")
     inspect.add_argument("--format", default="auto", help="the plate's format (default: found out)")
-    inspect.add_argument("--pattern", help="file-name pattern: a regular expression with named groups")
+    inspect.add_argument(
+        "--pattern",
+        help="file-name pattern: a regular expression with named groups, a YAML mapping, or @FILE with one",
+    )
     inspect.add_argument("--pixel-size-um", type=float, help="edge length of a pixel in micrometres")
+    inspect.add_argument("--grid", help="how sites are laid out, e.g. 5x5 or '5x5 by columns snake'")
+    inspect.add_argument(
+        "--deep", action="store_true", help="read all pixels, to find every copied or constant plane"
+    )
+    inspect.add_argument("--no-cache", action="store_true", help="read the plate anew, and keep nothing")
 
     compile_ = _add(commands, "compile", "compile", "show the plan of every plate as a table")
     _configured(compile_)

@@ -23,17 +23,17 @@ from hcs_steps.commands.lab import lay_out
 from hcs_steps.compile import compile_plate
 from hcs_steps.compile.plan import Plan
 from hcs_steps.compile.units import key_of
-from hcs_steps.emit.prepare import check_folders, compile_options, results_folder
+from hcs_steps.emit.prepare import check_folders, compile_options, open_configured, results_folder
 from hcs_steps.errors import ConfigError, HcsError, PipelineError
 from hcs_steps.pipeline.config import GlobalPipelineConfig
 from hcs_steps.pipeline.files import pipeline_to_yaml
 from hcs_steps.pipeline.step import FunctionStep, Pipeline, plain
-from hcs_steps.plate import Inventory, open_plate
+from hcs_steps.plate import Inventory
 from hcs_steps.results import Results
 from hcs_steps.run.devices import visible_gpus
 from hcs_steps.run.records import open_failures, valid_record
 from hcs_steps.run.unit import ProcessingContext
-from hcs_steps.settings import PlateSettings, Select, plate_ids
+from hcs_steps.settings import PlateSettings, Select, parse_settings, plate_ids
 from hcs_steps.storage import StorageRegistry
 from hcs_steps.storage.atomic import write_text
 
@@ -72,6 +72,9 @@ class PipelineOrchestrator:
         Backends, paths, workers; see `GlobalPipelineConfig`.
     storage_registry
         Storage backends of one's own; see `StorageRegistry`.
+    reading
+        How the plate is read, where that is not found out: ``format``, ``pattern``, ``channels``,
+        ``pixel_size_um``, ``grid``, as in the configuration file.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class PipelineOrchestrator:
         workspace_path: str | Path | None = None,
         global_config: GlobalPipelineConfig | None = None,
         storage_registry: StorageRegistry | None = None,
+        reading: Mapping[str, Any] | None = None,
     ) -> None:
         self.plate_path = Path(plate_path).expanduser().absolute()
         default = self.plate_path.with_name(f"{self.plate_path.name}_workspace")
@@ -88,11 +92,15 @@ class PipelineOrchestrator:
         )
         self.global_config = global_config or GlobalPipelineConfig()
         self.storage_registry = storage_registry or StorageRegistry()
+        self.reading = dict(reading or {})
+        self._settings = parse_settings(
+            {"plates": [{"path": str(self.plate_path), **self.reading}]}, "reading"
+        ).plates[0]
         self.inventory: Inventory | None = None
 
     def initialize(self) -> PipelineOrchestrator:
         """Read the plate and check the folders. Raises `PlateError` or `ConfigError`; writes nothing."""
-        self.inventory = open_plate(self.plate_path)
+        self.inventory = open_configured(self._settings)
         check_folders(self.plate_path, self.results.root)
         return self
 
@@ -194,7 +202,14 @@ class PipelineOrchestrator:
         wells = list(dict.fromkeys(context.well for context in contexts.values()))
         config: dict[str, Any] = {
             "output": "results",
-            "plates": [{"path": str(self.plate_path), "pipeline": PIPELINE_FILE, "select": {"wells": wells}}],
+            "plates": [
+                {
+                    "path": str(self.plate_path),
+                    "pipeline": PIPELINE_FILE,
+                    "select": {"wells": wells},
+                    **self.reading,
+                }
+            ],
             "search_path": list(self._search_path()[1:]),
         }
         if references := self.storage_registry.references():

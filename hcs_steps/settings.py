@@ -42,6 +42,19 @@ class Select(Model):
         }
 
 
+class GridSettings(Model):
+    """The grid of a well's sites: the sorted site numbers fill its cells in order."""
+
+    rows: int = Field(ge=1)
+    """Rows of sites."""
+    columns: int = Field(ge=1)
+    """Columns of sites."""
+    order: Literal["rows", "columns"] = "rows"
+    """``rows``: the second site is to the right of the first; ``columns``: below it."""
+    snake: bool = False
+    """Every second row (or column) runs backwards."""
+
+
 class LimitSettings(Model):
     """What one job may use."""
 
@@ -64,6 +77,8 @@ class PlateDefaults(Model):
     """Channel number -> name, over the plate's own names."""
     pixel_size_um: float | None = Field(default=None, gt=0)
     """Edge length of a pixel in micrometres, over the plate's metadata."""
+    grid: str | GridSettings | None = None
+    """How the sites of a well are laid out (``5x5``, ``5x5 by columns snake``), where the plate does not say."""
     select: Select = Field(default_factory=Select)
     """Which part of the plate is analysed."""
     missing: MissingPolicy = MissingPolicy.FAIL_UNIT

@@ -21,7 +21,7 @@ from hcs_steps.plate import open_plate
 from hcs_steps.plate.inventory import Inventory
 from hcs_steps.results import Results
 from hcs_steps.run.devices import visible_gpus
-from hcs_steps.settings import PlateSettings, WorkflowSettings, plate_ids
+from hcs_steps.settings import GridSettings, PlateSettings, WorkflowSettings, plate_ids
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,24 @@ def prepare_plates(
         pipeline = plate_pipeline(plate)
         results = Results(results_folder(settings.output, name, pipeline))
         check_folders(plate.path, results.root)
-        inventory = open_plate(
-            plate.path,
-            format=plate.format,
-            pattern=plate.pattern,
-            channels=plate.channels,
-            pixel_size_um=plate.pixel_size_um,
-            cache=results.root,
-            keep=False,
-        )
+        inventory = open_configured(plate, cache=results.root)
         options = compile_options(plate, name, search_path, settings.storage_backends)
         prepared.append(Prepared(results, _plan(results, inventory, pipeline, options), inventory))
     return prepared
+
+
+def open_configured(plate: PlateSettings, *, cache: Path | None = None) -> Inventory:
+    """The plate as its settings say that it is read; an inventory in ``cache`` is used if it is current."""
+    return open_plate(
+        plate.path,
+        format=plate.format,
+        pattern=plate.pattern,
+        channels=plate.channels,
+        pixel_size_um=plate.pixel_size_um,
+        grid=plate.grid.model_dump() if isinstance(plate.grid, GridSettings) else plate.grid,
+        cache=cache,
+        keep=False,
+    )
 
 
 def results_folder(output: Path, name: str, pipeline: Pipeline) -> Path:

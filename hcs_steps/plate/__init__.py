@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from hcs_steps.plate.open import (
         open_plate,
     )
+    from hcs_steps.plate.pixel_check import (
+        PixelCheck,
+        check_pixels,
+    )
     from hcs_steps.plate.pixels import (
         read_plane,
     )
@@ -60,11 +64,13 @@ __all__ = [
     "FileListing",
     "Inventory",
     "PatternSpec",
+    "PixelCheck",
     "Plane",
     "Problem",
     "READERS",
     "SiteGrid",
     "canonical_well",
+    "check_pixels",
     "compact_wells",
     "expand_wells",
     "inventory_json",
@@ -89,6 +95,7 @@ __getattr__ = lazy_names(
         "hcs_steps.plate.listing": ["FileListing", "list_files"],
         "hcs_steps.plate.open": ["open_plate"],
         "hcs_steps.plate.formats.pattern": ["BUILTIN_PATTERNS", "PatternSpec"],
+        "hcs_steps.plate.pixel_check": ["PixelCheck", "check_pixels"],
         "hcs_steps.plate.pixels": ["read_plane"],
         "hcs_steps.plate.show": ["inventory_json", "inventory_table"],
         "hcs_steps.plate.sites": ["SiteGrid"],

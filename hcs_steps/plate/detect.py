@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hcs_steps.errors import ConfigError, PlateError, nearest
@@ -12,6 +12,8 @@ from hcs_steps.plate.listing import FileListing
 from hcs_steps.plate.reader import Evidence, Reader
 
 MIN_SCORE = 0.5
+MIN_LEAD = 0.1
+"""By less than this, the best reader's score is no better than the next one's."""
 
 READERS: tuple[Reader, ...] = (
     ImageXpressReader(),
@@ -22,7 +24,7 @@ READERS: tuple[Reader, ...] = (
 def detect(listing: FileListing) -> tuple[tuple[Reader, Evidence], ...]:
     """The readers that fit a listing, best first.
 
-    Raises `PlateError` if none fits at least half of the images, or if the two best fit equally well.
+    Raises `PlateError` if none fits at least half of the images, or if the best is no better than the next.
     """
     judged = [(reader, reader.evidence(listing)) for reader in READERS]
     fitting = sorted((pair for pair in judged if pair[1].score >= MIN_SCORE), key=lambda pair: -pair[1].score)
@@ -30,11 +32,11 @@ def detect(listing: FileListing) -> tuple[tuple[Reader, Evidence], ...]:
         examples = ", ".join(entry.path for entry in (listing.images or listing.files)[:3])
         raise PlateError(
             f"The format of {listing.root} is unknown: {len(listing.images)} TIFF files among "
-            f"{len(listing.files)} files, for example {examples}.",
+            f"{len(listing.files)} files, for example {examples}.{_nearly(judged)}",
             hint=f"Set `format:` ({', '.join(reader.name for reader in READERS)}), or describe file names "
             "with `pattern:`, a regex with groups such as (?P<well>...) and (?P<channel>...).",
         )
-    if len(fitting) > 1 and fitting[0][1].score == fitting[1][1].score:
+    if len(fitting) > 1 and fitting[0][1].score - fitting[1][1].score < MIN_LEAD:
         (first, first_evidence), (second, second_evidence) = fitting[:2]
         raise PlateError(
             f"The format of {listing.root} is ambiguous. {first.name}: {' '.join(first_evidence.sentences)} "
@@ -42,6 +44,19 @@ def detect(listing: FileListing) -> tuple[tuple[Reader, Evidence], ...]:
             hint=f"Set `format: {first.name}` or `format: {second.name}`.",
         )
     return tuple(fitting)
+
+
+def _nearly(judged: Sequence[tuple[Reader, Evidence]]) -> str:
+    """What the best of the readers that do not fit has to say."""
+    reader, evidence = max(judged, key=lambda pair: pair[1].score)
+    return f" Nearest is {reader.name}: {' '.join(evidence.sentences)}" if evidence.sentences else ""
+
+
+def _with_others(fitting: Sequence[tuple[Reader, Evidence]]) -> tuple[Reader, Evidence]:
+    """The best reader; its evidence names the others that would fit as well."""
+    (reader, evidence), *others = fitting
+    more = tuple(f"Fits less: {other.name}, {' '.join(judged.sentences)}" for other, judged in others)
+    return reader, Evidence(evidence.score, (*evidence.sentences, *more))
 
 
 def choose_reader(
@@ -62,7 +77,7 @@ def choose_reader(
     if plate_format == "pattern":
         raise ConfigError("`format: pattern` needs a `pattern`.", hint="Add `pattern:` with a `regex`.")
     if plate_format == "auto":
-        return detect(listing)[0]
+        return _with_others(detect(listing))
     for reader in READERS:
         if reader.name == plate_format:
             judged = reader.evidence(listing)

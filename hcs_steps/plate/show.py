@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hcs_steps.plate.inventory import Inventory, Problem
+from hcs_steps.plate.inventory import PROBLEM_KINDS, Inventory, Problem
+from hcs_steps.plate.pixel_check import PixelCheck
 from hcs_steps.plate.wells import compact_wells, row_name, well_name
 
 EXAMPLES = 3
@@ -17,14 +18,18 @@ _SHADES = ((1.0, "#"), (0.5, "+"), (0.0, "-"))
 _LABEL = 14
 
 
-def inventory_json(inventory: Inventory) -> dict[str, Any]:
-    """The inventory's facts as JSON-ready values: no planes, but counts of them; unknown numbers are None."""
+def inventory_json(inventory: Inventory, checked: PixelCheck | None = None) -> dict[str, Any]:
+    """The inventory's facts as JSON-ready values: no planes, but counts of them; unknown numbers are None.
+
+    ``checked`` adds what a look at the pixels found.
+    """
     planes = inventory.planes
     per_well = Counter(plane.well for plane in planes)
-    layouts = sorted(
-        {(plane.channel, plane.height, plane.width, plane.dtype) for plane in planes if plane.dtype}
-    )
+    layouts = Counter((plane.channel, plane.height, plane.width, plane.dtype) for plane in planes)
     sites = {(plane.well, plane.site): math.isfinite(plane.x_um) for plane in planes}
+    gridded = {(plane.well, plane.site) for plane in planes if plane.grid_row >= 0}
+    sites_per_well = Counter(well for well, _ in sites)
+    problems = inventory.problems + (checked.problems if checked else ())
     return {
         "plate": inventory.name,
         "path": inventory.plate_path,
@@ -37,45 +42,51 @@ def inventory_json(inventory: Inventory) -> dict[str, Any]:
         "planes_per_well": dict(per_well),
         "plate_dimensions": [inventory.rows, inventory.columns],
         "sites": list(inventory.values("site")),
+        "sites_per_well": [min(sites_per_well.values(), default=0), max(sites_per_well.values(), default=0)],
         "channels": {str(number): name for number, name in inventory.channels.items()},
         "z_indices": list(inventory.values("z_index")),
         "timepoints": list(inventory.values("timepoint")),
         "layouts": [
-            {"channel": channel, "height": height, "width": width, "dtype": dtype}
-            for channel, height, width, dtype in layouts
+            {"channel": channel, "height": height, "width": width, "dtype": dtype, "planes": count}
+            for (channel, height, width, dtype), count in sorted(layouts.items())
+            if dtype
         ],
         "pixel_size_um": None if math.isnan(inventory.pixel_size_um) else inventory.pixel_size_um,
         "pixel_size_source": inventory.pixel_size_source,
         "grid_dimensions": list(inventory.grid_dimensions) if inventory.grid_dimensions else None,
         "sites_with_position": sum(sites.values()),
+        "sites_in_grid": len(gridded),
         "sites_total": len(sites),
+        "missing_planes": len(inventory.missing),
         "problems": {
             kind: {
                 "count": len(problems),
                 "examples": [[each.what, each.why] for each in problems[:EXAMPLES]],
             }
-            for kind, problems in _by_kind(inventory.problems).items()
+            for kind, problems in _by_kind(problems).items()
         },
+        "pixels_compared": {"planes": checked.planes_read, "of": checked.planes_total} if checked else None,
         "disagreements": list(inventory.disagreements),
         "metadata": dict(inventory.metadata),
     }
 
 
-def inventory_table(inventory: Inventory) -> str:
-    """The inventory's facts as plain text of at most 100 columns."""
-    facts = inventory_json(inventory)
+def inventory_table(inventory: Inventory, checked: PixelCheck | None = None) -> str:
+    """The facts of `inventory_json` as plain text of at most 100 columns."""
+    facts = inventory_json(inventory, checked)
     lines = [
         *_line("plate", f"{facts['plate']} ({facts['path']})"),
         *_line("format", f"{facts['format']}. {' '.join(facts['evidence'])}"),
         *_line("planes", f"{facts['planes']:,} in {_bytes(facts['bytes'])}"),
         *_line("wells", f"{len(facts['wells'])}: {compact_wells(facts['wells'])}"),
-        *_line("sites", f"{len(facts['sites'])} per well: {_numbers(facts['sites'])}{_grid(facts)}"),
+        *_line("sites", _sites(facts)),
         *_line("channels", ", ".join(f"{number} = {name}" for number, name in facts["channels"].items())),
         *_line("z", _numbers(facts["z_indices"]) + _spacing(facts, "z_step_um", "um apart")),
         *_line("timepoints", _numbers(facts["timepoints"]) + _spacing(facts, "time_interval_s", "s apart")),
         *_line("images", _layouts(facts)),
         *_line("pixel size", _pixel_size(facts)),
-        *_line("positions", f"known for {facts['sites_with_position']} of {facts['sites_total']} sites"),
+        *_line("positions", _positions(facts)),
+        *_line("pixels", _compared(facts)),
         "",
         *_plate_map(inventory.rows, inventory.columns, facts["planes_per_well"]),
     ]
@@ -90,10 +101,10 @@ def inventory_table(inventory: Inventory) -> str:
 
 
 def _by_kind(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
-    kinds: dict[str, list[Problem]] = {}
+    kinds: dict[str, list[Problem]] = {kind: [] for kind in PROBLEM_KINDS}
     for problem in problems:
-        kinds.setdefault(problem.kind, []).append(problem)
-    return kinds
+        kinds[problem.kind].append(problem)
+    return {kind: found for kind, found in kinds.items() if found}
 
 
 def _plate_map(rows: int, columns: int, per_well: Mapping[str, int]) -> list[str]:
@@ -135,9 +146,30 @@ def _numbers(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def _grid(facts: Mapping[str, Any]) -> str:
+def _sites(facts: Mapping[str, Any]) -> str:
+    fewest, most = facts["sites_per_well"]
+    count = f"{most}" if fewest == most else f"{fewest} to {most}"
     grid = facts["grid_dimensions"]
-    return f", in a grid of {grid[0]} rows x {grid[1]} columns" if grid else ", grid unknown"
+    layout = f"in a grid of {grid[0]} rows x {grid[1]} columns" if grid else "grid unknown"
+    return f"{count} per well: {_numbers(facts['sites'])}, {layout}"
+
+
+def _positions(facts: Mapping[str, Any]) -> str:
+    total, known, gridded = facts["sites_total"], facts["sites_with_position"], facts["sites_in_grid"]
+    text = f"known for {known:,} of {total:,} sites"
+    return text if gridded in (0, total) else f"{text}; {total - gridded:,} sites lie on no grid"
+
+
+def _compared(facts: Mapping[str, Any]) -> str:
+    compared = facts["pixels_compared"]
+    if compared is None:
+        return "not looked at"
+    copies, constant = (facts["problems"].get(kind, {"count": 0})["count"] for kind in ("copy", "constant"))
+    if compared["planes"] == compared["of"]:
+        extent = f"all {compared['of']:,} planes compared"
+    else:
+        extent = f"{compared['planes']:,} of {compared['of']:,} planes compared (--deep reads all)"
+    return f"{extent}: {copies:,} copies of another, {constant:,} of a single value"
 
 
 def _spacing(facts: Mapping[str, Any], key: str, unit: str) -> str:
@@ -145,22 +177,26 @@ def _spacing(facts: Mapping[str, Any], key: str, unit: str) -> str:
 
 
 def _layouts(facts: Mapping[str, Any]) -> str:
-    shapes = Counter(f"{each['height']} x {each['width']} {each['dtype']}" for each in facts["layouts"])
-    if len(shapes) == 1:
-        return next(iter(shapes))
-    return (
-        "; ".join(
-            f"channel {each['channel']} {each['height']} x {each['width']} {each['dtype']}"
-            for each in facts["layouts"]
-        )
-        or "unknown"
+    shapes: Counter[str] = Counter()
+    channels: dict[str, list[str]] = {}
+    for each in facts["layouts"]:
+        shape = f"{each['height']} x {each['width']} {each['dtype']}"
+        shapes[shape] += each["planes"]
+        channels.setdefault(shape, []).append(str(each["channel"]))
+    if len(shapes) < 2:
+        return next(iter(shapes), "unknown")
+    return "; ".join(
+        f"{shape} ({count:,} planes, channel {', '.join(channels[shape])})"
+        for shape, count in shapes.most_common()
     )
 
 
 def _pixel_size(facts: Mapping[str, Any]) -> str:
-    if facts["pixel_size_um"] is None:
-        return "unknown; set pixel_size_um to measure in micrometres"
-    return f"{facts['pixel_size_um']:g} um (from {facts['pixel_size_source']})"
+    if facts["pixel_size_um"] is not None:
+        return f"{facts['pixel_size_um']:g} um (from {facts['pixel_size_source']})"
+    text = "unknown; set pixel_size_um to measure in micrometres"
+    hint = facts["metadata"].get("tiff_resolution_um")
+    return f"{text} (the TIFFs' resolution tag, often wrong, says {hint})" if hint else text
 
 
 def _bytes(count: float) -> str:

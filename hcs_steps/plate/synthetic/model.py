@@ -77,12 +77,17 @@ class Layout:
 
     ``write(folder, plate, compression)`` creates all files below ``folder``, the plate's folder, which
     exists; ``states`` are the facts that a reader can find again in what was written; ``format`` is the
-    reader's name. A layout that does not state ``z_index`` or ``timepoint`` is given plates without them.
+    reader's name. A layout that does not state ``site``, ``z_index`` or ``timepoint`` is given plates without
+    them. ``loses_planes`` says whether single planes can be lost, which they cannot where a file holds many;
+    ``any_channel_name`` whether channels may be called anything, which they may not where names of files hold
+    their names.
     """
 
     format: str
     write: Callable[[Path, SyntheticPlate, str | None], None]
     states: frozenset[Fact]
+    loses_planes: bool = True
+    any_channel_name: bool = True
 
 
 def write_tiff(path: Path, pixels: NDArray[Any], *, compression: str | None, description: str = "") -> None:
@@ -93,7 +98,7 @@ def write_tiff(path: Path, pixels: NDArray[Any], *, compression: str | None, des
     tifffile.imwrite(
         path,
         pixels,
-        description=description or None,
+        description=description.encode() or None,  # tifffile takes text in ASCII only
         metadata=None,
         compression=compression,
         software=False,
