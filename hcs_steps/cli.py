@@ -108,6 +108,11 @@ def build_parser() -> argparse.ArgumentParser:
         "folder", metavar="FOLDER", nargs="?", default="demo", help="where to work (default: demo)"
     )
     demo.add_argument("--broken-well", metavar="WELL", help="truncate one image of this well")
+    demo.add_argument(
+        "--layout",
+        default="imagexpress",
+        help="whose names, folders and metadata the plate has: imagexpress (default), harmony, yokogawa, ...",
+    )
     demo.add_argument("--cores", default="all", help="Snakemake's --cores")
     return parser
 

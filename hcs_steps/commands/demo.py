@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
     lab = Path(arguments.folder)
     lay_out(lab, plate=lab / "plate")
-    truth = _plate(lab, arguments.broken_well)
+    truth = _plate(lab, arguments.broken_well, arguments.layout)
     made = time.perf_counter()
     print(
         f"The plate is in {lab / 'plate'}; running: cd {lab} && snakemake --profile profiles/default\n",
@@ -52,18 +52,25 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _plate(lab: Path, broken_well: str | None) -> dict[str, Any]:
+def _plate(lab: Path, broken_well: str | None, layout: str) -> dict[str, Any]:
     """The demo plate and its truth, made anew only if another one is asked for."""
     known = lab / "truth.json"
+    asked = {"broken_well": broken_well, "layout": layout}
     if known.is_file():
         truth: dict[str, Any] = json.loads(known.read_text())
-        if (truth["broken"] or {}).get("well") == broken_well and (lab / "plate").is_dir():
+        if truth.get("asked") == asked and (lab / "plate").is_dir():
             return truth
         shutil.rmtree(lab / "plate", ignore_errors=True)
     truth = make_plate(
-        lab / "plate", wells=list(CELLS), cells_per_well=CELLS, sites=(2, 2), seed=1, broken_well=broken_well
+        lab / "plate",
+        wells=list(CELLS),
+        cells_per_well=CELLS,
+        sites=(2, 2),
+        seed=1,
+        broken_well=broken_well,
+        layout=layout,
     )
-    write_json(known, truth)
+    write_json(known, truth | {"asked": asked})
     return truth
 
 

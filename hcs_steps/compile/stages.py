@@ -125,7 +125,6 @@ def _fingerprint(plan: Plan, stage: StagePlan, upstream: Sequence[str]) -> str:
         "steps": [plain_values(plan.steps[index]) for index in stage.steps],
         "channels": dict(plan.plate.channels),
         "pixel_size_um": plan.plate.pixel_size_um,
-        "grid_dimensions": plan.plate.grid_dimensions,
         "storage": plain_values(plan.storage),
         "tables": plan.tables if stage.name == CONSOLIDATE else None,
     }

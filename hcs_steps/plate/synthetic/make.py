@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+from hcs_steps.errors import ConfigError, nearest
 from hcs_steps.plate.inventory import Plane, PlaneKey
+from hcs_steps.plate.open import open_plate
 from hcs_steps.plate.synthetic.layouts import LAYOUTS
 from hcs_steps.plate.synthetic.model import SyntheticPlate
 from hcs_steps.plate.synthetic.scene import Scene, expose, make_scene, render_channel
@@ -146,6 +148,8 @@ def make_plate(
         site_grid=sites,
         pixels=pixels,
     )
+    if layout not in LAYOUTS:
+        raise ConfigError(f"There is no layout {layout!r}.", hint=nearest(layout, LAYOUTS))
     folder.mkdir(parents=True, exist_ok=True)
     LAYOUTS[layout].write(folder, plate, compression)
     return {
@@ -209,7 +213,12 @@ def _well_truth(
 
 def _cut_first_image(folder: Path, well: str) -> str:
     """Cut the well's first image to half of its bytes and return its path relative to the plate."""
-    image = min(folder.rglob(f"*_{well}_*.TIF"))
+    place = next(plane.path for plane in open_plate(folder).planes if plane.well == well)
+    image = folder / place
+    if image.is_dir():  # a Zarr array
+        image = max(
+            (file for file in image.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size
+        )
     content = image.read_bytes()
     image.write_bytes(content[: len(content) // 2])
-    return image.relative_to(folder).as_posix()
+    return place
