@@ -28,20 +28,21 @@ def make_plan() -> MakePlan:
             Plane(w, s, 1, 1, 1, f"{w}{s}.tif", 0, 9, 9, 64, 64, "uint16") for w in wells for s in (1, 2)
         )
         inventory = Inventory(
-            f"/{plate}",
-            plate,
-            "test",
-            (),
-            planes,
-            {1: "DAPI"},
-            8,
-            12,
-            None,
-            0.65,
-            "metadata",
-            (),
-            (),
-            "digest",
+            plate_path=f"/{plate}",
+            name=plate,
+            format="test",
+            evidence=(),
+            planes=planes,
+            channels={1: "DAPI"},
+            rows=8,
+            columns=12,
+            grid_dimensions=None,
+            pixel_size_um=0.65,
+            pixel_size_source="metadata",
+            missing=(),
+            problems=(),
+            disagreements=(),
+            digest="digest",
         )
         made = [
             FunctionStep(("tophat", {"selem_radius": radius}), name=name, well_filter=filters.get(name))
