@@ -24,6 +24,7 @@ TOLERANCE = 0.25
 MAX_EMPTY = 2.0
 """A grid has at most this many cells per site; more of them are no grid."""
 MAX_SIDE = 1000
+SAMPLE = 500
 
 Site = tuple[str, int]
 Position = tuple[float, float]
@@ -143,12 +144,15 @@ def _is_known(position: Position) -> bool:
 
 
 def _scale(wells: Iterable[Mapping[int, Position]]) -> float:
-    """The usual distance from a site to its nearest neighbour; NaN where no well has two sites."""
+    """The usual distance from a site to its nearest neighbour; NaN where no well has two sites.
+
+    In a well of very many sites, a sample of them looks for its neighbour.
+    """
     distances = [
         min(math.dist(here, there) for other, there in sites.items() if other != site)
         for sites in wells
         if len(sites) > 1
-        for site, here in sites.items()
+        for site, here in list(sites.items())[:: 1 + len(sites) // SAMPLE]
     ]
     return median(distances) if distances else math.nan
 
