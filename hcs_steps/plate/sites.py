@@ -112,8 +112,10 @@ def cells_from_positions(positions: Mapping[Site, Position]) -> dict[Site, Cell]
     wells: defaultdict[str, dict[int, Position]] = defaultdict(dict)
     for (well, site), position in positions.items():
         wells[well][site] = position
-    # A site without a position leaves open which cell it takes, so its well has no grid.
-    known = {well: sites for well, sites in wells.items() if all(map(_is_known, sites.values()))}
+    # A site without a position leaves open which cell it takes, so its well has no grid; unless it is alone.
+    known = {
+        well: sites for well, sites in wells.items() if len(sites) == 1 or all(map(_is_known, sites.values()))
+    }
     scale = _scale(known.values())
     pitch = _pitch(known.values(), scale)
     return {
@@ -171,6 +173,8 @@ def _pitch(wells: Iterable[Mapping[int, Position]], scale: float) -> Position:
 
 def _well_cells(sites: Mapping[int, Position], pitch: Position, scale: float) -> dict[int, Cell]:
     """Site -> cell; empty if two sites share one, or the sites lie on no grid."""
+    if len(sites) == 1:
+        return dict.fromkeys(sites, (0, 0))
     columns = _indices({site: x for site, (x, _) in sites.items()}, pitch[0], scale)
     rows = _indices({site: y for site, (_, y) in sites.items()}, pitch[1], scale)
     cells = {site: (rows[site], columns[site]) for site in sites if site in rows and site in columns}

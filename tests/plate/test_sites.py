@@ -123,3 +123,7 @@ def test_impossible_grids(value, part):
 def test_more_sites_than_cells():
     with pytest.raises(ConfigError, match="2 x 2 cells, but the plate has 5 sites"):
         SiteGrid(2, 2).cells(range(5))
+
+
+def test_a_site_that_is_alone_needs_no_position():
+    assert cells_from_positions({("A01", 4): (math.nan, math.nan)}) == {("A01", 4): (0, 0)}
