@@ -1,6 +1,7 @@
 """The ``hcs`` command."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from hcs_steps import __version__
 from hcs_steps.cli import main
 from hcs_steps.pipeline import load_pipeline
 from hcs_steps.pipeline.registry import BUILTINS
+from hcs_steps.plate import tiff_header
 from hcs_steps.plate.synthetic import make_plate
 
 REPOSITORY = Path(__file__).parents[1]
@@ -45,6 +47,7 @@ def plate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, and a home of one's own."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"
@@ -328,3 +331,68 @@ def test_the_module_can_be_run(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_a_second_inspect_reads_the_kept_inventory(
+    here: Path, plate: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    original = tiff_header.read_header
+    monkeypatch.setattr(tiff_header, "read_header", lambda path: opened.append(path.name) or original(path))
+    assert main(["inspect", str(plate)]) == 0
+    first = capsys.readouterr().out
+    assert opened
+    opened.clear()
+    assert main(["inspect", str(plate)]) == 0
+    assert capsys.readouterr().out == first
+    assert opened == []
+    assert main(["inspect", str(plate), "--no-cache"]) == 0
+    assert opened
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_does_not_stop_inspect(
+    here: Path, plate: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(here / "file"))
+    assert main(["inspect", str(plate)]) == 0
+    out, err = capsys.readouterr()
+    assert "2: A01-A02" in out
+    assert "the inventory is not kept" in err
+
+
+def test_inspect_deep_finds_a_copy_and_says_so_in_json(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_plate(here / "P", wells=["A01", "A02"], sites=(1, 3), channels=["DAPI"], shape=(16, 16))
+    folder = here / "P" / "TimePoint_1"
+    shutil.copyfile(folder / "P_A01_s3_w1.TIF", folder / "P_A02_s3_w1.TIF")
+    assert main(["inspect", "P", "--deep", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["pixels_compared"] == {"planes": 6, "of": 6}
+    assert facts["problems"]["copy"]["examples"] == [
+        ["A02 s3 c1 z1 t1", "Its pixels are exactly those of A01 s3 c1 z1 t1."]
+    ]
+
+
+def test_a_plate_of_which_nothing_can_be_read_ends_with_code_2(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_plate(here / "P", wells=["A01"], sites=(1, 2), channels=["DAPI"], shape=(16, 16))
+    for path in (here / "P").rglob("*.TIF"):
+        path.write_bytes(b"II*\0 damaged")
+    assert main(["inspect", "P"]) == 2
+    out, err = capsys.readouterr()
+    assert "unreadable (2)" in out
+    assert "None of the image files" in err
+
+
+def test_inspect_takes_a_pattern_as_yaml_and_a_grid(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_plate(here / "P", wells=["A01"], sites=(2, 2), channels=["DAPI"], shape=(16, 16))
+    for number, path in enumerate(sorted((here / "P").rglob("*.TIF")), 1):
+        path.rename(here / "P" / f"img_t01_p{number:02d}.tif")
+    pattern = r"{regex: 'img_t(?P<time>\d+)_p(?P<site>\d+)\.tif', constants: {well: C05}}"
+    assert main(["inspect", "P", "--pattern", pattern, "--grid", "2x2 by columns", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["wells"] == ["C05"]
+    assert facts["grid_dimensions"] == [2, 2]

@@ -30,7 +30,7 @@ _AT_ONCE = 64
 
 @dataclass(frozen=True)
 class PixelCheck:
-    """What was found: problems of the kinds ``copy``, ``constant`` and ``unreadable``, and how much was read."""
+    """What was found: problems of the kinds ``copy``, ``constant`` and ``unreadable``, and how much was looked at."""
 
     problems: tuple[Problem, ...]
     planes_read: int
@@ -44,9 +44,11 @@ def check_pixels(inventory: Inventory, *, deep: bool = False) -> PixelCheck:
     channel in the middle of its stack at the first timepoints.
     """
     chosen = inventory.planes if deep else _sample(inventory)
+    known = {problem.what for problem in inventory.problems if problem.kind == "unreadable"}
     first: dict[bytes, Plane] = {}
     problems = []
-    for plane, result in _read(Path(inventory.plate_path), [plane for plane in chosen if plane.size]):
+    readable = [plane for plane in chosen if plane.size and plane.path not in known]
+    for plane, result in _read(Path(inventory.plate_path), readable):
         if isinstance(result, str):
             problems.append(Problem("unreadable", plane.path, result))
         elif isinstance(result, bytes):
