@@ -159,7 +159,9 @@ def _flag(text: str) -> bool:
 
 
 def _unquoted(text: str) -> str:
-    return text.strip().strip('"').strip()
+    """The value without the quotes around it; those inside are part of it."""
+    text = text.strip()
+    return (text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text).strip()
 
 
 def _lines(text: str) -> str:
