@@ -97,13 +97,20 @@ class _StrictLoader(yaml.SafeLoader):
 def load_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping, loaded safely. `ConfigError` with line and column if it is none."""
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}.") from None
+    return parse_yaml(text, where=str(path))
+
+
+def parse_yaml(text: str, *, where: str) -> dict[str, Any]:
+    """The YAML mapping in a text; ``where`` names its origin in errors."""
+    try:
+        data = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{path} must hold a mapping of keys, not {type(data).__name__}.")
+        raise ConfigError(f"{where} must hold a mapping of keys, not {type(data).__name__}.")
     return dict(data)
 
 

@@ -74,16 +74,26 @@ def build_inventory(
         if measured == measured
         else "unknown",
         missing=missing,
-        problems=tuple(sorted(problems, key=lambda problem: PROBLEM_KINDS.index(problem.kind))),
-        disagreements=(*findings.disagreements, *_contradictions(survey, stated, measured)),
+        problems=tuple(
+            sorted(dict.fromkeys(problems), key=lambda problem: PROBLEM_KINDS.index(problem.kind))
+        ),
+        disagreements=(
+            *findings.disagreements,
+            *_wrong_sizes(found, survey),
+            *_contradictions(survey, stated, measured),
+        ),
         digest="",
         metadata=_metadata(listing, findings, survey, planes),
     )
 
 
 def _planes(found: Mapping[PlaneKey, Found], survey: HeaderSurvey, stated: float | None) -> tuple[Plane, ...]:
-    """All planes in order; what the reader knows of one counts, then its own header, then its site's."""
+    """All planes in order; what the reader knows of one counts, then its own header, then its site's.
+
+    Sizes are the exception: where one header shows that the metadata are wrong, the headers count.
+    """
     odd, sites, references = survey.odd, survey.sites, survey.channels
+    believed = _true_sizes(found, survey)
     clock = _Clock(found, survey)
     planes = []
     for key in sorted(found, key=lambda key: (parse_well(key.well), *key[1:])):
@@ -99,8 +109,8 @@ def _planes(found: Mapping[PlaneKey, Found], survey: HeaderSurvey, stated: float
                 page=each.page,
                 size=each.file.size,
                 mtime_ns=each.file.mtime_ns,
-                height=each.height or height,
-                width=each.width or width,
+                height=each.height if each.height and key.channel in believed else height,
+                width=each.width if each.width and key.channel in believed else width,
                 dtype=each.dtype or dtype,
                 pixel_size_um=_first(stated, each.pixel_size_um, size_um if size_um > 0 else NAN),
                 x_um=_first(each.x_um, here.x_um if here else NAN),
@@ -110,6 +120,16 @@ def _planes(found: Mapping[PlaneKey, Found], survey: HeaderSurvey, stated: float
             )
         )
     return tuple(planes)
+
+
+def _true_sizes(found: Mapping[PlaneKey, Found], survey: HeaderSurvey) -> set[int]:
+    """The channels whose stated sizes agree with every header that was opened."""
+    wrong = {key.channel for key, header in survey.headers.items() if _differs(found[key], header)}
+    return {key.channel for key in found} - wrong
+
+
+def _differs(found: Found, header: Header) -> bool:
+    return found.height > 0 and (found.height, found.width) != (header.height, header.width)
 
 
 def _first(*values: float | None) -> float:
@@ -155,7 +175,7 @@ def _grid(
         return {place: stated[place[1]] for place in sites if place[1] in stated}, findings.grid_dimensions
     positions = {(plane.well, plane.site): (plane.x_um, plane.y_um) for plane in planes}
     cells = cells_from_positions(positions)
-    return cells, grid_dimensions(cells)
+    return cells, grid_dimensions(cells, sites)
 
 
 def _dimensions(wells: set[str], stated: Cell | None) -> Cell:
@@ -197,6 +217,18 @@ def _channel_names(
 def _printable(name: str) -> str:
     """Metadata is foreign text: without line breaks and control characters."""
     return "".join(character for character in name if character.isprintable()).strip()
+
+
+def _wrong_sizes(found: Mapping[PlaneKey, Found], survey: HeaderSurvey) -> list[str]:
+    wrong = [key for key in sorted(survey.headers) if _differs(found[key], survey.headers[key])]
+    if not wrong:
+        return []
+    stated, header = found[wrong[0]], survey.headers[wrong[0]]
+    return [
+        f"The metadata say {stated.height} x {stated.width} pixels for {plane_label(wrong[0])}, its file has "
+        f"{header.height} x {header.width}; {len(wrong)} of {len(survey.headers)} opened files differ, and "
+        "the files are used."
+    ]
 
 
 def _contradictions(survey: HeaderSurvey, stated: float | None, measured: float) -> list[str]:

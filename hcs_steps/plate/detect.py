@@ -6,8 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hcs_steps.errors import ConfigError, PlateError, nearest
+from hcs_steps.plate.formats.harmony import HarmonyReader
 from hcs_steps.plate.formats.imagexpress import ImageXpressReader
-from hcs_steps.plate.formats.pattern import BUILTIN_PATTERNS, PatternReader, PatternSpec
+from hcs_steps.plate.formats.named_patterns import NAMED_PATTERNS, OWN_SUFFIXES
+from hcs_steps.plate.formats.ome_zarr import OmeZarrReader
+from hcs_steps.plate.formats.pattern import PatternSpec
+from hcs_steps.plate.formats.pattern_reader import PatternReader
+from hcs_steps.plate.formats.yokogawa import YokogawaReader
 from hcs_steps.plate.listing import FileListing
 from hcs_steps.plate.reader import Evidence, Reader
 
@@ -17,7 +22,11 @@ MIN_LEAD = 0.1
 
 READERS: tuple[Reader, ...] = (
     ImageXpressReader(),
-    *(PatternReader(name, spec) for name, spec in BUILTIN_PATTERNS.items()),
+    HarmonyReader(),
+    OmeZarrReader(),
+    YokogawaReader(),
+    YokogawaReader("cq1", numbered_wells=True),
+    *(PatternReader(name, spec, OWN_SUFFIXES.get(name, ())) for name, spec in NAMED_PATTERNS.items()),
 )
 
 
@@ -48,7 +57,7 @@ def detect(listing: FileListing) -> tuple[tuple[Reader, Evidence], ...]:
 
 def _nearly(judged: Sequence[tuple[Reader, Evidence]]) -> str:
     """What the best of the readers that do not fit has to say."""
-    reader, evidence = max(judged, key=lambda pair: pair[1].score)
+    reader, evidence = max(judged, key=lambda pair: (pair[1].score, bool(pair[1].sentences)))
     return f" Nearest is {reader.name}: {' '.join(evidence.sentences)}" if evidence.sentences else ""
 
 

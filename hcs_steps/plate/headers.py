@@ -26,6 +26,7 @@ from hcs_steps.plate.listing import FileEntry
 from hcs_steps.plate.tiff_header import Header
 
 Group = TypeVar("Group", bound=Hashable)
+Result = TypeVar("Result")
 
 TRIES = 3
 WORKERS = 8
@@ -83,7 +84,8 @@ def survey_headers(root: Path, found: Mapping[PlaneKey, Found]) -> HeaderSurvey:
 
     def open_all(wanted: Iterable[PlaneKey]) -> None:
         pending = [key for key in dict.fromkeys(wanted) if key not in headers and key not in failed]
-        for key, result in zip(pending, _open_files(root, [files[key] for key in pending]), strict=True):
+        opened = read_files(root, [files[key] for key in pending], tiff_header.read_header)
+        for key, result in zip(pending, opened, strict=True):
             if isinstance(result, Header):
                 headers[key] = result
             else:
@@ -112,28 +114,31 @@ def survey_headers(root: Path, found: Mapping[PlaneKey, Found]) -> HeaderSurvey:
     return HeaderSurvey(headers, problems)
 
 
-def _open_files(root: Path, entries: Sequence[FileEntry]) -> Iterator[Header | str]:
-    """Open files in order, several at once if the first few show that the disk answers slowly.
+def read_files(
+    root: Path, entries: Sequence[FileEntry], read: Callable[[Path], Result]
+) -> Iterator[Result | str]:
+    """``read`` every file, in order: its result, or the message of its `PlateError`.
 
-    Parsing holds Python's lock, so on a fast disk threads would only get in each other's way.
+    Several are read at once if the first few show that the disk answers slowly. Parsing holds Python's lock,
+    so on a fast disk threads would only get in each other's way.
     """
+
+    def attempt(entry: FileEntry) -> Result | str:
+        try:
+            return read(root / entry.path)
+        except PlateError as error:
+            return error.message
+
     begin = perf_counter()
-    yield from (_open(root, entry) for entry in entries[:PROBES])
+    yield from map(attempt, entries[:PROBES])
     rest = entries[PROBES:]
     if perf_counter() - begin < SLOW_S * PROBES:
-        yield from (_open(root, entry) for entry in rest)
+        yield from map(attempt, rest)
     else:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(WORKERS) as pool:
-            yield from pool.map(lambda entry: _open(root, entry), rest)
-
-
-def _open(root: Path, entry: FileEntry) -> Header | str:
-    try:
-        return tiff_header.read_header(root / entry.path)
-    except PlateError as error:
-        return error.message
+            yield from pool.map(attempt, rest)
 
 
 def _spacing_keys(keys: Sequence[PlaneKey]) -> list[PlaneKey]:

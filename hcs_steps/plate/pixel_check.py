@@ -44,10 +44,11 @@ def check_pixels(inventory: Inventory, *, deep: bool = False) -> PixelCheck:
     channel in the middle of its stack at the first timepoints.
     """
     chosen = inventory.planes if deep else _sample(inventory)
-    known = {problem.what for problem in inventory.problems if problem.kind == "unreadable"}
+    # What the reader knows already is not told twice.
+    known = {problem.what for problem in inventory.problems if problem.kind in ("unreadable", "constant")}
     first: dict[bytes, Plane] = {}
     problems = []
-    readable = [plane for plane in chosen if plane.size and plane.path not in known]
+    readable = [plane for plane in chosen if plane.size and known.isdisjoint((plane.path, _label(plane)))]
     for plane, result in _read(Path(inventory.plate_path), readable):
         if isinstance(result, str):
             problems.append(Problem("unreadable", plane.path, result))

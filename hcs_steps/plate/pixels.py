@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hcs_steps.errors import PlateError
+from hcs_steps.plate.formats.ome_zarr_pixels import read_zarr_plane
 from hcs_steps.plate.inventory import Plane
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def _read_tiff(path: Path, page: int) -> NDArray[Any]:
 
 
 _READERS: Mapping[str, PlaneReader] = {".tif": _read_tiff, ".tiff": _read_tiff}
-"""Suffix -> how its planes are read."""
+"""Suffix -> how the planes of a file are read; a path with none of them is a Zarr array."""
 
 
 def _reader_of(path: str) -> PlaneReader:
-    return _READERS.get(Path(path).suffix.lower(), _read_tiff)
+    return _READERS.get(Path(path).suffix.lower(), read_zarr_plane)

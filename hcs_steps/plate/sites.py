@@ -125,13 +125,17 @@ def cells_from_positions(positions: Mapping[Site, Position]) -> dict[Site, Cell]
     }
 
 
-def grid_dimensions(cells: Mapping[Site, Cell]) -> Cell | None:
-    """(rows, columns) that hold the sites of most of the wells that have the most sites."""
+def grid_dimensions(cells: Mapping[Site, Cell], sites: Iterable[Site]) -> Cell | None:
+    """(rows, columns) that the ``cells`` of most of the wells with the most ``sites`` lie in.
+
+    None if none of those wells forms a grid.
+    """
+    counts = Counter(well for well, _ in sites)
+    full = max(counts.values(), default=0)
     wells: defaultdict[str, list[Cell]] = defaultdict(list)
     for (well, _), cell in cells.items():
         wells[well].append(cell)
-    most = max((len(own) for own in wells.values()), default=0)
-    sizes = Counter(extent(own) for own in wells.values() if len(own) == most)
+    sizes = Counter(extent(own) for own in wells.values() if len(own) == full)
     return sizes.most_common(1)[0][0] if sizes else None
 
 

@@ -7,10 +7,12 @@ they say is kept in ``tag_pixel_um``, for people to judge.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.inventory import NAN
@@ -55,39 +57,89 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """Read a TIFF's header, no pixels. `PlateError` if the file is not a TIFF of 2-D grey planes."""
-    import tifffile
+    return _first_header(path, *_read(path, first_only=True))
 
-    from hcs_steps.plate.formats.descriptions import read_description
+
+def read_pages(path: Path) -> tuple[Header, *tuple[Header | None, ...]]:
+    """The header of every page of a TIFF, None for a page after the first that is no grey plane.
+
+    `PlateError` as in `read_header`, and if the file (some large ones of ImageJ) has fewer pages than images.
+    """
+    pages, count = _read(path, first_only=False)
+    first = _first_header(path, pages, count)
+    images = re.search(r"^images=(\d{1,9})$", pages[0].description, re.MULTILINE)
+    if images and pages[0].description.startswith("ImageJ=") and int(images[1]) > count:
+        raise PlateError(
+            f"{path} holds {images[1]} images, but lists only {count} of them as pages.",
+            hint="Save them again as separate files, or as OME-TIFF.",
+        )
+    return first, *(_header(page, count) for page in pages[1:])
+
+
+def _first_header(path: Path, pages: Sequence[_Page], count: int) -> Header:
+    header = _header(pages[0], count)
+    if header is None:
+        raise PlateError(
+            f"{path} is not a grey image: its shape is {pages[0].shape}.", hint="Export one file per plane."
+        )
+    return header
+
+
+class _Page(NamedTuple):
+    """What one page of a TIFF states."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+    palette: bool
+    description: str
+    per_unit: float
+    unit: int
+
+
+def _read(path: Path, *, first_only: bool) -> tuple[list[_Page], int]:
+    """The first page of a TIFF or all of them, and how many there are."""
+    import tifffile
 
     try:
         with tifffile.TiffFile(path) as tiff:
-            page = tiff.pages.first
-            shape, dtype = tuple(page.shape), page.dtype
-            pages, palette = len(tiff.pages), page.photometric == tifffile.PHOTOMETRIC.PALETTE
-            description = page.description
-            per_unit, unit = _resolution(page)
+            palette, first = tifffile.PHOTOMETRIC.PALETTE, tiff.pages.first
+            pages = [
+                _Page(
+                    tuple(page.shape),
+                    page.dtype,
+                    page.photometric == palette,
+                    page.description,
+                    *_resolution(page),
+                )
+                for page in ([first] if first_only else tiff.pages)
+            ]
+            return pages, len(tiff.pages)
     except Exception as error:
         # tifffile raises many unrelated types on damaged files; whichever it is, the plane cannot be read.
         raise PlateError(
             f"{path} cannot be read as TIFF: {error or type(error).__name__}.", hint="Copy the file again."
         ) from error
-    if len(shape) != 2 or dtype is None:
-        raise PlateError(
-            f"{path} is not a grey image: its shape is {shape}.", hint="Export one file per plane."
-        )
+
+
+def _header(page: _Page, pages: int) -> Header | None:
+    """The header of one of ``pages``, None if it is no grey plane."""
+    from hcs_steps.plate.formats.descriptions import read_description
+
+    if len(page.shape) != 2 or page.dtype is None:
+        return None
     facts, note = HeaderFacts(), ""
     try:
-        facts = read_description(description, per_unit)
+        facts = read_description(page.description, page.per_unit)
     except PlateError as error:
         note = error.message
     return Header(
-        height=shape[0],
-        width=shape[1],
-        dtype=dtype.name,
+        height=page.shape[0],
+        width=page.shape[1],
+        dtype=page.dtype.name,
         pages=pages,
-        palette=palette,
+        palette=page.palette,
         facts=facts,
-        tag_pixel_um=1e4 / per_unit if unit == CENTIMETRE and per_unit > 0 else NAN,
+        tag_pixel_um=1e4 / page.per_unit if page.unit == CENTIMETRE and page.per_unit > 0 else NAN,
         note=note,
     )
 

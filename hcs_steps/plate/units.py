@@ -20,12 +20,34 @@ _MICROMETRES = {
     "nm": 1e-3,
     "pm": 1e-6,
     "å": 1e-4,
+    "meter": 1e6,
+    "centimeter": 1e4,
+    "millimeter": 1e3,
+    "nanometer": 1e-3,
+    "picometer": 1e-6,
+    "angstrom": 1e-4,
+}
+_SECONDS = {
+    "day": 86_400.0,
+    "hour": 3_600.0,
+    "minute": 60.0,
+    "second": 1.0,
+    "s": 1.0,
+    "millisecond": 1e-3,
+    "ms": 1e-3,
+    "microsecond": 1e-6,
+    "nanosecond": 1e-9,
 }
 
 
 def micrometres_in(unit: str) -> float:
     """Micrometres in one of ``unit``, NaN if that is no length (``pixel``, ``reference frame``)."""
     return _MICROMETRES.get(unit.strip().lower(), NAN)
+
+
+def seconds_in(unit: str) -> float:
+    """Seconds in one of ``unit``, NaN if that is no time."""
+    return _SECONDS.get(unit.strip().lower(), NAN)
 
 
 def number(text: str | None) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hcs_steps.arrays import to_numpy
 from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
 from hcs_steps.pipeline.step import plain
 from hcs_steps.plate.inventory import NAN, Plane
+from hcs_steps.plate.listing import IMAGE_SUFFIXES
 from hcs_steps.results import Results
 from hcs_steps.run.made import Made
 from hcs_steps.run.records import read_json
@@ -66,9 +68,22 @@ def image_meta(context: ProcessingContext, index: int) -> ImageMeta:
         channels=context.channels(index),
         pixel_size_um=NAN if plan.plate.pixel_size_um is None else plan.plate.pixel_size_um,
         z_step_um=_z_step(context.planes),
-        names={key: Path(plane.path).stem for key, plane in context.planes.items()},
+        names=_delivered_names(context.planes),
         positions_um=positions,
     )
+
+
+def _delivered_names(planes: Mapping[PlaneKey, Plane]) -> dict[PlaneKey, str]:
+    """The base name of every plane that has an image file to itself.
+
+    Others (pages of a file, planes of an array or of a vendor's container) are named by their components.
+    """
+    sharing = Counter(plane.path for plane in planes.values())
+    return {
+        key: Path(plane.path).stem
+        for key, plane in planes.items()
+        if sharing[plane.path] == 1 and plane.page == 0 and plane.path.lower().endswith(IMAGE_SUFFIXES)
+    }
 
 
 def _z_step(planes: Mapping[PlaneKey, Plane]) -> float:

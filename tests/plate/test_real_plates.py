@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 
 import pytest
 
-from hcs_steps.plate import inventory_json, inventory_table, open_plate
+from hcs_steps.plate import inventory_table, open_plate
 
 
 def test_export_with_z_stack(real_data, fingerprint):
@@ -77,43 +76,3 @@ def test_database_names_with_guid(real_data, problems):
     assert all("_thumb" in name for name in problems(inventory, "excluded"))
     assert problems(inventory, "missing") == []
     assert {(p.height, p.width, p.dtype) for p in inventory.planes} == {(512, 512, "uint16")}
-
-
-def test_channel_index_row_column_names(real_data):
-    inventory = open_plate(real_data("bbbc013_fkhr_translocation/images"), channels={1: "GFP", 2: "DNA"})
-    assert inventory.format == "channel-index-row-column"
-    assert "96 of 96" in inventory.evidence[0]
-    assert len(inventory.wells) == 48
-    assert {well[0] for well in inventory.wells} == set("ABEF")
-    assert inventory.channels == {1: "GFP", 2: "DNA"}
-    assert {(p.height, p.width, p.dtype) for p in inventory.planes} == {(640, 640, "uint8")}
-    assert math.isnan(inventory.pixel_size_um)
-    assert inventory.pixel_size_source == "unknown"
-    assert inventory_json(inventory)["pixel_size_um"] is None
-    assert inventory.problems == inventory.disagreements == ()
-
-
-def test_palette_images_are_noted(real_data):
-    inventory = open_plate(real_data("bbbc013_fkhr_translocation/as_delivered_palette_tiff"))
-    assert inventory.wells == ("A12",)
-    assert any("palette" in sentence for sentence in inventory.disagreements)
-
-
-def test_other_vendors_by_pattern(real_data):
-    cytation = open_plate(
-        real_data("cytation_nf1_cellpainting/images"),
-        pattern={
-            "regex": r"(?P<well>[A-P]\d+)_\d+_\d_(?P<site>\d)_(?P<channel>[A-Z]+)_(?P<time>\d+)\.tif",
-            "channels": {"GFP": "actin", "DAPI": "DNA", "RFP": "mito"},
-        },
-    )
-    assert cytation.wells == ("D06", "D07")
-    assert cytation.channels == {1: "actin", 2: "DNA", 3: "mito"}
-    arrayscan = open_plate(
-        real_data("arrayscan_transfluor_multisite"),
-        pattern=r".*_(?P<well>[A-P]\d\d)f(?P<site>\d\d)d(?P<channel>\d)\.TIF",
-    )
-    assert arrayscan.wells == ("O01", "O02")
-    assert arrayscan.values("site") == (0, 1, 2)
-    assert arrayscan.channels == {2: "w2"}
-    assert (arrayscan.rows, arrayscan.columns) == (16, 24)

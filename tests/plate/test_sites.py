@@ -62,7 +62,7 @@ def test_hand_picked_positions_are_no_grid():
     noise = random.Random(1)
     places = {("A01", site): (noise.uniform(0, 3000), noise.uniform(0, 3000)) for site in range(1, 8)}
     assert cells_from_positions(places) == {}
-    assert grid_dimensions({}) is None
+    assert grid_dimensions({}, places) is None
 
 
 def test_wells_with_other_sites_keep_their_distances():
@@ -72,7 +72,7 @@ def test_wells_with_other_sites_keep_their_distances():
     cells = cells_from_positions(places)
     assert cells["A02", 2] == (0, 2)
     assert cells["A03", 1] == (0, 0)
-    assert grid_dimensions(cells) == (2, 3)
+    assert grid_dimensions(cells, places) == (2, 3)
 
 
 def test_an_empty_row_stays_empty():
@@ -127,3 +127,14 @@ def test_more_sites_than_cells():
 
 def test_a_site_that_is_alone_needs_no_position():
     assert cells_from_positions({("A01", 4): (math.nan, math.nan)}) == {("A01", 4): (0, 0)}
+
+
+def test_a_well_of_one_site_does_not_speak_for_the_others():
+    places = {
+        ("A01", 1): (math.nan, math.nan),
+        ("A02", 1): (math.nan, math.nan),
+        ("A02", 2): (math.nan, math.nan),
+    }
+    cells = cells_from_positions(places)
+    assert cells == {("A01", 1): (0, 0)}
+    assert grid_dimensions(cells, places) is None

@@ -1,29 +1,26 @@
-"""Reader of any regular naming: a regular expression with named groups, given in the configuration.
+"""A naming: what the parts of file names mean, as a regular expression with named groups.
 
-The groups ``well`` (or ``row`` and ``column``), ``site``, ``channel``, ``z`` and ``time`` say what a name's
-parts mean. What a plate's names do not contain is a constant, or 1. `BUILTIN_PATTERNS` holds namings that are
-recognised without configuration; a further microscope is a further entry.
+A user describes a microscope of their own with it, in the configuration; `hcs_steps.plate.formats.named_patterns`
+holds the namings that are recognised without. `hcs_steps.plate.formats.pattern_reader` reads plates by it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from hcs_steps.errors import ConfigError, PlateError, nearest
-from hcs_steps.plate.assemble import build_inventory
-from hcs_steps.plate.findings import Findings, Found, collect
-from hcs_steps.plate.inventory import Inventory, PlaneKey, Problem
-from hcs_steps.plate.listing import FileEntry, FileListing
-from hcs_steps.plate.reader import Evidence, ReadOptions
-from hcs_steps.plate.wells import canonical_well, row_index, well_name
+from hcs_steps.errors import ConfigError, nearest
+from hcs_steps.plate.formats.pattern_check import ALIASES, check_pattern
+from hcs_steps.plate.listing import FileEntry
 
-GROUPS = ("well", "row", "column", "site", "channel", "z", "time", "z_index", "timepoint")
-_ALIASES = {"z_index": "z", "timepoint": "time"}
-_FIELDS = ("regex", "constants", "channels", "pixel_size_um")
+MAX_PATH = 1000
+"""A longer path is not matched: the time that some expressions take grows steeply with the length."""
+
+_FIELDS = ("regex", "constants", "channels", "pixel_size_um", "exclude", "pages")
 
 
 @dataclass(frozen=True)
@@ -33,16 +30,34 @@ class PatternSpec:
     Attributes
     ----------
     regex
-        Must match a file's whole name, or its whole path relative to the plate if it contains a ``/``. Groups
-        are `GROUPS`; ``row`` takes letters or a number from 1. Site, z and time take digits, channel takes
-        any text.
+        Must match a file's whole name, or its whole path relative to the plate if it contains a ``/``. Its
+        groups are of `hcs_steps.plate.formats.pattern_check.GROUPS`:
+
+        - ``well``; or ``row`` (letters or a number) and ``column``; or ``well_index``, which counts wells row
+          by row and needs the constant ``plate_columns``;
+        - ``site``; or ``site_row`` and ``site_column``, the place in the grid of sites: sites are then
+          numbered row by row. A ``region`` has sites of its own: all are numbered through;
+        - ``channel``, any text, with its ``channel_name`` where names hold both a number and a name; a
+          ``step`` begins its channels anew (a read step, a cycle of staining);
+        - ``z`` (or ``z_index``) and ``time`` (or ``timepoint``); or ``datetime``, from which timepoints are
+          counted through;
+        - ``plate``: files of several plates in one folder, with the same wells, are refused.
     constants
-        Values of components that the names do not contain, such as ``{"site": 1}``.
+        Values of well, row, column, site, channel, z or time where the names do not have them (all but
+        the well are 1 by default), and: ``plate_columns``; ``first_well``, the number of the first well, row
+        or column (1); ``first_z``, the number of the lowest z plane (1; z 0 is a projection);
+        ``datetime_format``, as in ``datetime.strptime``, or ``elapsed`` for texts like ``1d02h30m``.
     channels
-        Channel as written in names -> channel name. Numeric channels keep their number; others are numbered
-        from 1 in the order of this map, then alphabetically.
+        Channel, or its name, as in file names -> channel name. Two with the same new name are one
+        channel. Numeric channels keep their number; others are numbered from 1 in the order of this map, then
+        alphabetically.
     pixel_size_um
         Micrometres per pixel, where the files do not say.
+    exclude
+        A regex; files whose name (path, if it contains a ``/``) holds it anywhere are no planes.
+    pages
+        What the pages of a multi-page TIFF are: ``z``, ``time`` or ``channel``. Every file is then opened to
+        count them.
 
     Raises `ConfigError` on an invalid regex, an unknown group or constant, or if nothing gives the well.
     """
@@ -51,23 +66,22 @@ class PatternSpec:
     constants: Mapping[str, str | int] = field(default_factory=dict)
     channels: Mapping[str, str] = field(default_factory=dict)
     pixel_size_um: float | None = None
+    exclude: str = ""
+    pages: str = ""
 
     def __post_init__(self) -> None:
-        stated = {_ALIASES.get(group, group) for group in (*self.compiled.groupindex, *self.constants)}
-        for kind, names in (("group", self.compiled.groupindex), ("constant", self.constants)):
-            for name in names:
-                if name not in GROUPS:
-                    raise ConfigError(
-                        f"Unknown {kind} {name!r} in the file pattern.", hint=nearest(name, GROUPS)
-                    )
-        if "well" not in stated and not {"row", "column"} <= stated:
+        check_pattern(
+            self.regex,
+            groups=self.compiled.groupindex,
+            constants=self.constants,
+            channels=self.channels,
+            pixel_size_um=self.pixel_size_um,
+            pages=self.pages,
+        )
+        if self.exclude and self.excluded.search(""):
             raise ConfigError(
-                f"The file pattern {self.regex!r} does not say which well a file belongs to.",
-                hint="Add a group (?P<well>...), or both (?P<row>...) and (?P<column>...).",
-            )
-        if self.pixel_size_um is not None and not self.pixel_size_um > 0:
-            raise ConfigError(
-                f"pixel_size_um is {self.pixel_size_um}.", hint="Give micrometres per pixel, above 0."
+                f"`exclude` is {self.exclude!r}, which excludes every file.",
+                hint="Write what such names hold.",
             )
 
     @classmethod
@@ -84,130 +98,96 @@ class PatternSpec:
             raise ConfigError(
                 "`pattern` has no `regex`.", hint="Write one with named groups, see the documentation."
             )
-        channels = {str(token): str(name) for token, name in (value.get("channels") or {}).items()}
-        constants = dict(value.get("constants") or {})
-        return cls(value["regex"], constants, channels, value.get("pixel_size_um"))
+        maps = {}
+        for key in ("constants", "channels"):
+            maps[key] = value.get(key) or {}
+            if not isinstance(maps[key], Mapping):
+                raise ConfigError(
+                    f"`{key}` of the file pattern is {maps[key]!r}.", hint="Write `name: value`."
+                )
+        for key in ("exclude", "pages"):
+            if not isinstance(value.get(key) or "", str):
+                raise ConfigError(f"`{key}` of the file pattern is {value[key]!r}.", hint="Write a text.")
+        return cls(
+            regex=value["regex"],
+            constants=dict(maps["constants"]),
+            channels={str(token): name for token, name in maps["channels"].items()},
+            pixel_size_um=value.get("pixel_size_um"),
+            exclude=value.get("exclude") or "",
+            pages=value.get("pages") or "",
+        )
+
+    @classmethod
+    def from_text(cls, text: str) -> PatternSpec:
+        """A pattern from a command line: a regex, a YAML mapping (``{regex: ..., ...}``), or ``@file.yaml``."""
+        from hcs_steps.pipeline.files import load_yaml, parse_yaml
+
+        if text.startswith("@"):
+            return cls.from_config(load_yaml(Path(text[1:]).expanduser()))
+        if re.match(r"\s*(\{|regex\s*:)", text):
+            try:
+                return cls.from_config(parse_yaml(text, where="The pattern"))
+            except ConfigError as error:
+                hint = error.hint or "Put the regex into 'single quotes', as it holds characters of YAML."
+                raise ConfigError(error.message, hint=hint) from None
+        return cls(text)
 
     @cached_property
     def compiled(self) -> re.Pattern[str]:
         """The compiled regex; `ConfigError` that points at the mistake if it is invalid."""
-        try:
-            return re.compile(self.regex)
-        except re.error as error:
-            position = error.pos or 0
-            raise ConfigError(
-                f"The file pattern is not a valid regular expression: {error.msg} at character "
-                f"{position + 1}, here: {self.regex[:position]}>>>{self.regex[position:]}",
-                hint="Named groups are written (?P<well>...), a literal dot is written \\. .",
-            ) from error
+        return _compiled(self.regex, "The file pattern")
+
+    @cached_property
+    def excluded(self) -> re.Pattern[str]:
+        """The compiled ``exclude``."""
+        return _compiled(self.exclude, "`exclude` of the file pattern")
+
+    def excludes(self, entry: FileEntry) -> bool:
+        """Whether the file is none of a plane."""
+        return (
+            bool(self.exclude)
+            and len(entry.path) <= MAX_PATH
+            and self.excluded.search(_text_of(self.exclude, entry)) is not None
+        )
+
+    def fits(self, entry: FileEntry) -> bool:
+        """Whether the file's name, or its path, is of this naming."""
+        return (
+            len(entry.path) <= MAX_PATH and self.compiled.fullmatch(_text_of(self.regex, entry)) is not None
+        )
 
     def tokens(self, entry: FileEntry) -> dict[str, str] | None:
         """Component -> text in this file's name, constants included; None if the name does not fit."""
-        match = self.compiled.fullmatch(entry.path if "/" in self.regex else entry.name)
+        if len(entry.path) > MAX_PATH:
+            return None
+        match = self.compiled.fullmatch(_text_of(self.regex, entry))
         if match is None:
             return None
-        named = {name: text for name, text in match.groupdict().items() if text is not None}
-        tokens = {**{name: str(value) for name, value in self.constants.items()}, **named}
-        return {_ALIASES.get(name, name): text for name, text in tokens.items()}
+        tokens = dict(self._given)
+        for name, text in match.groupdict().items():
+            if text:
+                tokens[ALIASES.get(name, name)] = text
+        return tokens
+
+    @cached_property
+    def _given(self) -> Mapping[str, str]:
+        return {ALIASES.get(name, name): str(value) for name, value in self.constants.items()}
 
 
-BUILTIN_PATTERNS: Mapping[str, PatternSpec] = {
-    # Standardised sets of the Broad Bioimage Benchmark Collection: Channel2-14-B-02.tif (14 counts the
-    # images).
-    "channel-index-row-column": PatternSpec(
-        r"Channel(?P<channel>\d+)-\d+-(?P<row>[A-P])-(?P<column>\d{2})\.(?:tif|TIF|tiff)"
-    ),
-}
+def _text_of(regex: str, entry: FileEntry) -> str:
+    return entry.path if "/" in regex else entry.name
 
 
-@dataclass(frozen=True)
-class PatternReader:
-    """A format that is nothing but a naming."""
-
-    name: str
-    spec: PatternSpec
-
-    def evidence(self, listing: FileListing) -> Evidence:
-        """The share of TIFF names that fit the naming."""
-        fitting = sum(self.spec.tokens(entry) is not None for entry in listing.images)
-        if not fitting:
-            return Evidence(0.0)
-        sentence = f"{fitting} of {len(listing.images)} TIFF names fit {self.spec.regex}."
-        return Evidence(fitting / len(listing.images), (sentence,))
-
-    def read(self, listing: FileListing, options: ReadOptions, evidence: Evidence) -> Inventory:
-        """Read the plate; `PlateError`, with examples of names, if no file fits."""
-        problems: list[Problem] = []
-        fitting: list[tuple[FileEntry, dict[str, str]]] = []
-        for entry in listing.images:
-            tokens = self.spec.tokens(entry)
-            if tokens is None:
-                problems.append(Problem("unparsed", entry.path, "The name does not fit the file pattern."))
-            else:
-                fitting.append((entry, tokens))
-        if not fitting:
-            examples = ", ".join(entry.path for entry in listing.images[:3]) or "none"
-            raise PlateError(
-                f"None of the {len(listing.images)} TIFF files in {listing.root} fits {self.spec.regex!r}.",
-                hint=f"The first names are: {examples}.",
-            )
-        numbers = _channel_numbers((tokens.get("channel", "1") for _, tokens in fitting), self.spec.channels)
-        parsed = []
-        for entry, tokens in fitting:
-            try:
-                parsed.append((_key(tokens, numbers), Found(entry)))
-            except PlateError as error:
-                problems.append(Problem("unparsed", entry.path, error.message))
-        found, duplicates = collect(parsed)
-        findings = Findings(
-            found,
-            problems=(*duplicates, *problems),
-            channel_names={
-                number: self.spec.channels.get(token, "" if _is_number(token) else token)
-                for token, number in numbers.items()
-            },
-            metadata={"pattern": self.spec.regex},
-            pixel_size_um=self.spec.pixel_size_um,
-        )
-        return build_inventory(listing, self.name, findings, options, evidence)
-
-
-def _channel_numbers(tokens: Iterable[str], named: Mapping[str, str]) -> dict[str, int]:
-    """Channel text -> number: its own if all are numeric, else its place in the map, then in the alphabet.
-
-    ``2`` and ``02`` are the same channel, so a map may use either.
-    """
-    present = sorted(set(tokens))
-    if all(_is_number(token) for token in present):
-        return {token: int(token) for token in present}
-    order = [*named, *(token for token in present if token not in named)]
-    return {token: order.index(token) + 1 for token in present}
-
-
-def _key(tokens: Mapping[str, str], channels: Mapping[str, int]) -> PlaneKey:
-    if "well" in tokens:
-        well = canonical_well(tokens["well"])
-    else:
-        row = tokens["row"]
-        index = _number(tokens, "row") - 1 if _is_number(row) else row_index(row)
-        well = well_name(index, _number(tokens, "column") - 1)
-    return PlaneKey(
-        well=well,
-        site=_number(tokens, "site"),
-        channel=channels[tokens.get("channel", "1")],
-        z_index=_number(tokens, "z"),
-        timepoint=_number(tokens, "time"),
-    )
-
-
-def _number(tokens: Mapping[str, str], component: str) -> int:
-    text = tokens.get(component, "1")
-    if not _is_number(text):
-        raise PlateError(
-            f"The {component} {text!r} is not a number.", hint="Let the group match digits only."
-        )
-    return int(text)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 9
+def _compiled(regex: str, what: str) -> re.Pattern[str]:
+    try:
+        # A dot matches line breaks, which names may hold.
+        return re.compile(regex, re.DOTALL)
+    except re.error as error:
+        position = error.pos or 0
+        raise ConfigError(
+            f"{what} is not a valid regular expression: {error.msg} at character "
+            f"{position + 1}, here: {regex[:position]}>>>{regex[position:]}",
+            hint="Named groups are written (?P<well>...), a literal dot is written \\. .",
+        ) from error
+    except (OverflowError, RecursionError) as error:
+        raise ConfigError(f"{what} is too complex.", hint="Write a shorter one.") from error
