@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 from hcs_steps.errors import PlateError
 
 IMAGE_SUFFIXES = (".tif", ".tiff")
+SAMPLE = 300
 
 
 class FileEntry(NamedTuple):
@@ -56,6 +58,11 @@ class FileListing:
     def images(self) -> tuple[FileEntry, ...]:
         """The files with a TIFF extension; hidden ones (``._A01.tif`` of macOS) are left out."""
         return tuple(entry for entry in self.files if entry.is_image and not entry.name.startswith("."))
+
+    @cached_property
+    def image_sample(self) -> tuple[FileEntry, ...]:
+        """A few hundred of the images, the same ones every time: enough to tell that a naming is another."""
+        return tuple(Random(0).sample(self.images, min(SAMPLE, len(self.images))))
 
     @cached_property
     def by_path(self) -> Mapping[str, FileEntry]:

@@ -33,6 +33,8 @@ class PatternReader:
     def evidence(self, listing: FileListing) -> Evidence:
         """The share of TIFF names that fit the naming, or that it expects beside the planes."""
         images = listing.images
+        if not any(self.spec.fits(entry) or self.spec.excludes(entry) for entry in listing.image_sample):
+            return Evidence(0.0, self._own_files(listing))  # far fewer than half of all names can fit
         beside = sum(map(self.spec.excludes, images)) if self.spec.exclude else 0
         fitting = sum(
             self.spec.fits(entry) and not (beside and self.spec.excludes(entry)) for entry in images
