@@ -76,7 +76,7 @@ class OmeZarrReader:
         plate = plate_fields(store, remarks)
         images = _images(store, plate.fields, remarks)
         numbers, names = channel_numbers(images)
-        parsed = _planes(store, plate.fields, images, numbers, remarks)
+        parsed, gone = _planes(store, plate.fields, images, numbers, remarks)
         found, duplicates = collect(parsed)
         if not found and remarks.problems:
             first = remarks.problems[0]
@@ -92,7 +92,7 @@ class OmeZarrReader:
             found,
             problems=(*duplicates, *remarks.problems),
             disagreements=(*_acquisitions_note(plate), *remarks.sentences),
-            expected={*found, *lost},
+            expected={*found, *gone, *lost},
             channel_names=names,
             dimensions=plate.index.dimensions,
             metadata=store_facts(store, plate, images, numbers),
@@ -132,13 +132,19 @@ def _images(store: ZarrStore, fields: Iterable[Field], remarks: Remarks) -> dict
         if (entry := store.array_file(f"{folder}/{each.dataset}"))
     }
     images = {}
+    budget = _budget(store.listing)
     for folder, document in zip(arrays, store.read(list(arrays.values())), strict=True):
         try:
             if isinstance(document, str):
                 raise PlateError(document)
             array = array_metadata(document)
             axes = resolve_axes(metadata[folder], array)
-            images[folder] = ZarrImage(metadata[folder], array, arrays[folder], axes)
+            image = ZarrImage(metadata[folder], array, arrays[folder], axes)
+            if image.planes > budget:
+                many = f"Its array states {image.planes:,} planes, more than a plate of this many files has."
+                raise PlateError(many)
+            budget -= image.planes
+            images[folder] = image
         except PlateError as error:
             remarks.problem("unreadable", arrays[folder].path, error.message)
     return images
@@ -150,12 +156,12 @@ def _planes(
     images: Mapping[str, ZarrImage],
     numbers: Mapping[str, Numbers],
     remarks: Remarks,
-) -> list[tuple[PlaneKey, Found]]:
-    """Every plane of every image."""
+) -> tuple[list[tuple[PlaneKey, Found]], set[PlaneKey]]:
+    """Every plane of every image; and those that hcs-steps wrote and whose chunk files are gone."""
     listing = store.listing
     paths = [entry.path for entry in listing.files]
-    unknown = all(image.at_origin for image in images.values() if image.metadata.translation)
-    budget = _budget(listing)
+    nowhere = all(image.at_origin for image in images.values() if image.metadata.translation)
+    gone: set[PlaneKey] = set()
     parsed: list[tuple[PlaneKey, Found]] = []
     for field in fields:
         image = images.get(field.folder)
@@ -163,10 +169,6 @@ def _planes(
             continue
         if image.metadata.dataset.startswith("labels/"):
             remarks.problem("excluded", field.folder, "The image shows nothing but its labels.")
-            continue
-        if len(parsed) + image.planes > budget:
-            why = f"Its array states {image.planes:,} planes, more than a plate of this many files has."
-            remarks.problem("unreadable", image.file.path, why)
             continue
         _remark(image, field.folder, remarks)
         folder = image.file.path.rpartition("/")[0]
@@ -176,7 +178,13 @@ def _planes(
             remarks.problem("zero-byte", entry.path, "The file of a chunk is empty or a dangling link.")
         for entry in stored.odd:
             remarks.problem("unparsed", entry.path, "Not the name of a chunk of its array.")
+        # hcs-steps writes the origin for each position that it does not know.
+        unknown = nowhere or (image.own is not None and image.at_origin)
         for key, found, files in image_planes(image, numbers[field.folder], field[:2], folder, stored):
+            if image.own and files < whole:
+                # hcs-steps writes every chunk, whatever is in it.
+                gone.add(key)
+                continue
             parsed.append((key, found._replace(x_um=NAN, y_um=NAN) if unknown else found))
             if not files:
                 why = f"No chunk is stored; every pixel is the fill value {image.array.fill}."
@@ -185,7 +193,7 @@ def _planes(
                 remarks.note(
                     "Planes lack some of their chunk files; these parts are the fill value.", plane_label(key)
                 )
-    return parsed
+    return parsed, gone
 
 
 def _remark(image: ZarrImage, folder: str, remarks: Remarks) -> None:
@@ -199,7 +207,8 @@ def _remark(image: ZarrImage, folder: str, remarks: Remarks) -> None:
     edge = scale[image.axes.index("x")] if scale else 1.0
     # 1 stands for a scale that is not known.
     if x != x and edge != 1:
-        remarks.note(f"The scale of x, {edge:g}, has no unit of length; the pixel size is unknown.", folder)
+        why = "has no unit of length" if edge > 0 else "is not possible"
+        remarks.note(f"The scale of x, {edge:g}, {why}; the pixel size is unknown.", folder)
     named, count = len(image.metadata.channels), image.length("c")
     if named not in (0, count):
         remarks.note(f"`omero` describes {named} channels, the array has {count}.", folder)

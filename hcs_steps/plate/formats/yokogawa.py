@@ -1,52 +1,37 @@
 """Readers of Yokogawa plates: CellVoyager CV7000 and CV8000, CQ1 and CQ3000.
 
 ``MeasurementData.mlf`` (or a CQ1's ``MeasurementResult.ome.xml``) lists every image with its position and time;
-names tell the planes where it is lost. Heights and widths are the files' own, because exports are cropped and
-binned after their metadata were written; a different size in the metadata is a disagreement.
-
-`Inventory.metadata` gets, where known: ``index`` (its path), ``plate_id``, ``plate_type``, ``title``,
-``operator``, ``begin_time``, ``end_time``, ``instrument``, ``release``; ``objective``, ``magnification``,
-``exposure_ms``, ``binning``, ``filter`` (one value, or one per channel: ``1: 100, 2: 250``); and, as JSON
-objects from channel to path or number, ``shading_files``, ``dark_files`` and ``camera_numbers``.
+names tell the planes where it is lost. `Inventory.metadata` gets what `hcs_steps.plate.formats.yokogawa_facts` lists.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.assemble import build_inventory
 from hcs_steps.plate.findings import Findings, Found, collect
-from hcs_steps.plate.formats.yokogawa_check import check_counts, check_sizes
+from hcs_steps.plate.formats.yokogawa_check import check_counts
 from hcs_steps.plate.formats.yokogawa_detail import ChannelDetail, MeasurementDetail, read_detail
 from hcs_steps.plate.formats.yokogawa_errors import planes_not_taken
+from hcs_steps.plate.formats.yokogawa_facts import plate_facts
 from hcs_steps.plate.formats.yokogawa_files import detail_folder, index_files, read_index
-from hcs_steps.plate.formats.yokogawa_index import PlaneIndex
 from hcs_steps.plate.formats.yokogawa_names import (
+    CORRECTION,
     ImageName,
-    dark_camera,
-    is_correction,
+    by_product,
     parse_cellvoyager_name,
     parse_cq1_name,
 )
 from hcs_steps.plate.formats.yokogawa_numbers import ChannelSource, Numbering
 from hcs_steps.plate.formats.yokogawa_planes import Image, WellNumbers, match_images
-from hcs_steps.plate.inventory import NAN, Inventory, PlaneKey, Problem
+from hcs_steps.plate.inventory import Inventory, PlaneKey, Problem
 from hcs_steps.plate.listing import FileEntry, FileListing
 from hcs_steps.plate.reader import Evidence, ReadOptions
 
 INDEX_BONUS = 0.4
 DETAIL_BONUS = 0.1
-
-_SETTINGS = {
-    "objective": "Objective",
-    "magnification": "Magnification",
-    "exposure_ms": "ExposureTime",
-    "binning": "Binning",
-    "filter": "Acquisition",
-}
 
 
 @dataclass(frozen=True)
@@ -66,7 +51,7 @@ class YokogawaReader:
         fitting = len(listing.images) - len(others)
         if not fitting:
             return Evidence(0.0)
-        images = fitting + sum(not is_correction(entry.name) for entry in others)
+        images = fitting + sum(not by_product(entry.name) for entry in others)
         sentences = [f"{fitting} of {images} TIFF names fit {shape}."]
         indexes = index_files(listing)
         if indexes:
@@ -83,7 +68,7 @@ class YokogawaReader:
         index, problems = read_index(listing)
         detail = read_detail(listing, detail_folder(listing, index))
         rows, columns = (detail.rows, detail.columns) if detail.rows else (index.rows, index.columns)
-        images, corrections = _without_corrections(listing, parse, detail)
+        images, left_out = _possible_planes(listing, parse, detail)
         matches = match_images(listing, images, index, parse, WellNumbers(rows, columns))
         if self.numbered_wells and not columns and not matches.images:
             raise PlateError(
@@ -92,6 +77,12 @@ class YokogawaReader:
                 hint="Add MeasurementDetail.mrf or MeasurementResult.ome.xml, or give a `pattern`: "
                 r"{regex: 'W(?P<well_index>\d+)F(?P<site>\d+)T(?P<time>\d+)Z(?P<z>\d+)C(?P<channel>\d+)\.tif', "
                 "constants: {plate_columns: 12}}.",
+            )
+        if index.records and not matches.images:
+            raise PlateError(
+                f"{listing.root / index.path} lists {len(index.records)} images, and none of them is in the "
+                f"folder as a TIFF file, for example {index.records[0].path}.",
+                hint="Copy the images too, or describe the names of those that are there with `pattern`.",
             )
         numbering = Numbering([each.taken for each in matches.images] + matches.listed)
         found, duplicates = collect(_found(matches.images, numbering, detail))
@@ -113,7 +104,7 @@ class YokogawaReader:
                 *matches.problems,
                 *duplicates,
                 *errors,
-                *(Problem("excluded", entry.path, "A correction image.") for entry in corrections),
+                *left_out,
                 *_hidden(listing),
             ),
             disagreements=(
@@ -125,11 +116,9 @@ class YokogawaReader:
             expected=listed | not_taken if complete else None,
             channel_names=_names(numbering.sources, {**(index.channel_names or {}), **detail.names}),
             dimensions=(rows, columns) if rows and columns else None,
-            metadata=_facts(listing, index, detail, numbering.sources, {key.channel for key in found}),
+            metadata=plate_facts(listing, index, detail, numbering.sources, {key.channel for key in found}),
         )
-        inventory = build_inventory(listing, self.name, findings, options, evidence)
-        sizes = check_sizes(inventory, detail, numbering.sources)
-        return replace(inventory, disagreements=(*inventory.disagreements, *sizes))
+        return build_inventory(listing, self.name, findings, options, evidence)
 
     @property
     def _naming(self) -> tuple[Callable[[str], ImageName | None], str]:
@@ -138,39 +127,38 @@ class YokogawaReader:
         return parse_cellvoyager_name, "<plate>_<well>_T<time>F<field>L<timeline>A<action>Z<z>C<channel>"
 
 
-def _without_corrections(
+def _possible_planes(
     listing: FileListing, parse: Callable[[str], ImageName | None], detail: MeasurementDetail
-) -> tuple[list[FileEntry], list[FileEntry]]:
-    """The images of a listing that may be planes, and the dark and shading images among them."""
+) -> tuple[list[FileEntry], list[Problem]]:
+    """The images of a listing that may be planes, and why the others are left out."""
     shading = {channel.shading.lower() for channel in detail.channels.values()}
-    images: list[FileEntry] = []
-    corrections: list[FileEntry] = []
+    images, left_out = [], []
     for entry in listing.images:
-        other = not parse(entry.name) and (is_correction(entry.name) or entry.name.lower() in shading)
-        (corrections if other else images).append(entry)
-    return images, corrections
+        what = CORRECTION if entry.name.lower() in shading else by_product(entry.name)
+        # A plate may be called like a correction image.
+        if what and parse(entry.name) is None:
+            left_out.append(Problem("excluded", entry.path, what))
+        else:
+            images.append(entry)
+    return images, left_out
 
 
 def _found(
     images: Iterable[Image], numbering: Numbering, detail: MeasurementDetail
 ) -> Iterable[tuple[PlaneKey, Found]]:
-    sizes = {channel: own.pixel_size_um for channel, own in detail.channels.items()}
+    unknown = ChannelDetail()
     for taken, file, record, _ in images:
-        size = sizes.get(taken.channel, NAN)
-        if record is None:
-            yield numbering.key(taken), Found(file, pixel_size_um=size)
-            continue
-        yield (
-            numbering.key(taken),
-            Found(
-                file,
-                pixel_size_um=size if size > 0 else record.pixel_size_um,
+        channel = detail.channels.get(taken.channel, unknown)
+        found = Found(file, height=channel.height, width=channel.width, pixel_size_um=channel.pixel_size_um)
+        if record is not None:
+            found = found._replace(
+                pixel_size_um=channel.pixel_size_um if channel.pixel_size_um > 0 else record.pixel_size_um,
                 x_um=record.x_um,
                 y_um=record.y_um,
                 z_um=record.z_um,
                 time_s=record.time_s,
-            ),
-        )
+            )
+        yield numbering.key(taken), found
 
 
 def _hidden(listing: FileListing) -> Iterable[Problem]:
@@ -198,46 +186,3 @@ def _names(sources: Mapping[int, ChannelSource], names: Mapping[int, str]) -> di
         for number, source in sources.items()
         if source.channel in names or source.suffix
     }
-
-
-def _facts(
-    listing: FileListing,
-    index: PlaneIndex,
-    detail: MeasurementDetail,
-    sources: Mapping[int, ChannelSource],
-    present: set[int],
-) -> dict[str, str]:
-    channels = {
-        number: own
-        for number, source in sorted(sources.items())
-        if number in present and (own := detail.channels.get(source.channel))
-    }
-    facts = {"index": index.path, **detail.facts}
-    for name, key in _SETTINGS.items():
-        facts[name] = _one_or_each({number: own.settings.get(key, "") for number, own in channels.items()})
-    dark = {
-        dark_camera(entry.name): entry.path for entry in reversed(listing.images) if dark_camera(entry.name)
-    }
-    facts["shading_files"] = _json({number: _shading(listing, own) for number, own in channels.items()})
-    facts["dark_files"] = _json({number: dark.get(own.camera, "") for number, own in channels.items()})
-    facts["camera_numbers"] = _json({number: own.camera for number, own in channels.items()})
-    return {name: text for name, text in facts.items() if text}
-
-
-def _shading(listing: FileListing, channel: ChannelDetail) -> str:
-    """The path of a channel's shading image, empty if the plate does not have it."""
-    files = listing.by_name.get(channel.shading.lower(), ())
-    return files[0].path if files else ""
-
-
-def _one_or_each(values: Mapping[int, str]) -> str:
-    """The one value that all channels have, or every channel's."""
-    known = {number: value for number, value in values.items() if value}
-    if len(set(known.values())) == 1:
-        return next(iter(known.values()))
-    return ", ".join(f"{number}: {value}" for number, value in known.items())
-
-
-def _json(values: Mapping[int, str | int]) -> str:
-    known = {str(number): value for number, value in values.items() if value}
-    return json.dumps(known, ensure_ascii=False) if known else ""

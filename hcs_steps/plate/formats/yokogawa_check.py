@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from hcs_steps.plate.formats.yokogawa_detail import MeasurementDetail
-from hcs_steps.plate.formats.yokogawa_numbers import ChannelSource
 from hcs_steps.plate.formats.yokogawa_planes import Image
-from hcs_steps.plate.inventory import Inventory
 from hcs_steps.plate.wells import compact_wells, parse_well
 
 
@@ -35,25 +33,4 @@ def check_counts(detail: MeasurementDetail, images: Collection[Image], complete:
     if outside:
         size = f"{detail.rows} x {detail.columns}"
         sentences.append(f"The metadata state {size} wells, but {compact_wells(outside)} lie outside.")
-    return tuple(sentences)
-
-
-def check_sizes(
-    inventory: Inventory, detail: MeasurementDetail, sources: Mapping[int, ChannelSource]
-) -> tuple[str, ...]:
-    """Sentences on channels whose images have another size than the metadata state: binned or cropped since."""
-    shapes: dict[int, set[tuple[int, int]]] = {}
-    for plane in inventory.planes:
-        if plane.height:
-            shapes.setdefault(plane.channel, set()).add((plane.height, plane.width))
-    sentences = []
-    for channel, own in sorted(shapes.items()):
-        stated = detail.channels.get(sources[channel].channel)
-        others = own - {(stated.height, stated.width)} if stated and stated.height and stated.width else set()
-        if stated and others:
-            height, width = min(others)
-            sentences.append(
-                f"The metadata state {stated.height} x {stated.width} pixels for channel {channel}, files have "
-                f"{height} x {width}; if they were binned, the pixel size is not right either."
-            )
     return tuple(sentences)

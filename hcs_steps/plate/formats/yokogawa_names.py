@@ -24,6 +24,7 @@ _CQ1 = re.compile(r"W([0-9]{1,6})F([0-9]{1,6})T([0-9]{1,6})Z([0-9]{1,6})C([0-9]{
 _CORRECTION = re.compile(r"(DC|SC)_.*\.tiff?", re.IGNORECASE | re.DOTALL)
 _CAMERA = re.compile(r"DC_.*CAM([0-9]{1,4})\.tiff?", re.IGNORECASE | re.DOTALL)
 
+CORRECTION = "A correction image."
 SUBWELLS = 4
 """A 1536-well plate has this many rows and columns of wells in each place of a 96-well plate."""
 
@@ -66,9 +67,11 @@ def parse_cq1_name(name: str) -> ImageName | None:
     return ImageName("", "", well, timepoint, site, 0, 0, z, channel)
 
 
-def is_correction(name: str) -> bool:
-    """Whether a file that is no plane is a camera's dark image (``DC_``) or a channel's shading (``SC_``)."""
-    return _CORRECTION.fullmatch(name) is not None
+def by_product(name: str) -> str:
+    """What a TIFF is that is no plane: a dark (``DC_``) or shading image (``SC_``), a CQ1's title page, or nothing."""
+    if _CORRECTION.fullmatch(name):
+        return CORRECTION
+    return "The title page of a CQ1's index." if name.lower().endswith((".ome.tif", ".ome.tiff")) else ""
 
 
 def dark_camera(name: str) -> int:

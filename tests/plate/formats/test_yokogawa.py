@@ -390,6 +390,13 @@ def test_several_plates_without_index(tmp_path):
         open_plate(tmp_path)
 
 
+def test_an_index_without_any_of_its_images(tmp_path):
+    image(tmp_path / "other.tif")
+    write_index(tmp_path, taken()[1])
+    with pytest.raises(PlateError, match="lists 1 images, and none of them is in the folder"):
+        open_plate(tmp_path, format="yokogawa")
+
+
 def test_names_win_over_the_index(tmp_path):
     wrong = record(name("B05"), "B03", X=77.0)
     later = record(name("B06"), "B06", TimePoint=2, X=3.0)
@@ -410,7 +417,7 @@ def test_metadata_of_images_that_were_binned_since(tmp_path):
     write_details(tmp_path, f'<bts:MeasurementChannel bts:Ch="1" {size}/>')
     inventory = open_plate(plate(tmp_path, taken()))
     assert (inventory.planes[0].height, inventory.pixel_size_um) == (4, 0.5)
-    assert "8 x 8 pixels for channel 1, files have 4 x 4" in inventory.disagreements[0]
+    assert "8 x 8 pixels for B03 s1 c1 z1 t1, its file has 4 x 4" in inventory.disagreements[0]
 
 
 def test_wells_beyond_the_stated_plate(tmp_path):
@@ -483,7 +490,7 @@ FILE = (
 def test_cq1_with_ome_indexes_of_stack_and_projection(tmp_path):
     stack = [f"Image\\W0029F0002T0001Z00{z}C1.tif" for z in (1, 2)]
     above = "Projection/W0029F0002T0001Z000C1.tif"
-    for file in (*stack, above):
+    for file in (*stack, above, "MeasurementResult.ome.tif"):
         image(tmp_path / file.replace("\\", "/"))
     text = "".join(FILE.format(z, file) for z, file in enumerate(stack))
     (tmp_path / "MeasurementResult.ome.xml").write_text(OME.format(text))
@@ -494,6 +501,8 @@ def test_cq1_with_ome_indexes_of_stack_and_projection(tmp_path):
     assert inventory.channels == {1: "405nm/447nm"}
     assert {(p.x_um, p.y_um, p.pixel_size_um) for p in inventory.planes} == {(10.0, -20.0, 0.5)}
     assert (inventory.rows, inventory.columns) == (8, 12)
-    assert inventory.missing == inventory.problems == inventory.disagreements == ()
+    assert inventory.missing == inventory.disagreements == ()
+    (title,) = inventory.problems
+    assert (title.kind, title.what) == ("excluded", "MeasurementResult.ome.tif")
     (tmp_path / above).unlink()
     assert open_plate(tmp_path).missing == (("C05", 2, 1, 0, 1),)
