@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from hcs_steps.plate.detect import (
         READERS,
     )
-    from hcs_steps.plate.formats.named_patterns import (
+    from hcs_steps.plate.formats.patterns.named import (
         NAMED_PATTERNS,
     )
-    from hcs_steps.plate.formats.pattern import (
+    from hcs_steps.plate.formats.patterns.spec import (
         PatternSpec,
     )
     from hcs_steps.plate.inventory import (
@@ -96,8 +96,8 @@ __getattr__ = lazy_names(
         "hcs_steps.plate.inventory": ["Inventory", "Plane", "Problem"],
         "hcs_steps.plate.listing": ["FileListing", "list_files"],
         "hcs_steps.plate.open": ["open_plate"],
-        "hcs_steps.plate.formats.named_patterns": ["NAMED_PATTERNS"],
-        "hcs_steps.plate.formats.pattern": ["PatternSpec"],
+        "hcs_steps.plate.formats.patterns.named": ["NAMED_PATTERNS"],
+        "hcs_steps.plate.formats.patterns.spec": ["PatternSpec"],
         "hcs_steps.plate.pixel_check": ["PixelCheck", "check_pixels"],
         "hcs_steps.plate.pixels": ["read_plane"],
         "hcs_steps.plate.show": ["inventory_json", "inventory_table"],

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hcs_steps.errors import ConfigError, PlateError, nearest
-from hcs_steps.plate.formats.harmony import HarmonyReader
+from hcs_steps.plate.formats.harmony.reader import HarmonyReader
 from hcs_steps.plate.formats.imagexpress import ImageXpressReader
-from hcs_steps.plate.formats.named_patterns import NAMED_PATTERNS, OWN_SUFFIXES
 from hcs_steps.plate.formats.ome_zarr import OmeZarrReader
-from hcs_steps.plate.formats.pattern import PatternSpec
-from hcs_steps.plate.formats.pattern_reader import PatternReader
-from hcs_steps.plate.formats.yokogawa import YokogawaReader
+from hcs_steps.plate.formats.patterns.named import NAMED_PATTERNS, OWN_SUFFIXES
+from hcs_steps.plate.formats.patterns.reader import PatternReader
+from hcs_steps.plate.formats.patterns.spec import PatternSpec
+from hcs_steps.plate.formats.yokogawa.reader import YokogawaReader
 from hcs_steps.plate.listing import FileListing
 from hcs_steps.plate.reader import Evidence, Reader
 

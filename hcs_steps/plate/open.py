@@ -11,7 +11,7 @@ from typing import Any
 
 from hcs_steps.errors import ConfigError, StorageError
 from hcs_steps.plate.detect import choose_reader
-from hcs_steps.plate.formats.pattern import PatternSpec
+from hcs_steps.plate.formats.patterns.spec import PatternSpec
 from hcs_steps.plate.inventory import Inventory
 from hcs_steps.plate.listing import list_files
 from hcs_steps.plate.reader import READER_VERSION, ReadOptions

@@ -8,7 +8,7 @@ import tifffile
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate import PatternSpec, detect, list_files, open_plate
-from hcs_steps.plate.formats.pattern_reader import PatternReader
+from hcs_steps.plate.formats.patterns.reader import PatternReader
 from hcs_steps.plate.reader import Evidence
 
 

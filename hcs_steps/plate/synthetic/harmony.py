@@ -14,7 +14,7 @@ from pathlib import Path
 from uuid import NAMESPACE_OID, UUID, uuid5
 from xml.sax.saxutils import escape
 
-from hcs_steps.plate.formats.harmony_names import format_image_name
+from hcs_steps.plate.formats.harmony.names import format_image_name
 from hcs_steps.plate.inventory import Plane, PlaneKey
 from hcs_steps.plate.synthetic.model import START, Fact, Layout, SyntheticPlate, write_tiff
 from hcs_steps.plate.wells import parse_well, sort_wells

@@ -13,8 +13,8 @@ import tifffile
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate import open_plate, read_plane
-from hcs_steps.plate.formats.harmony_flatfield import MAX_CHARACTERS, flatfield_image, read_profile
-from hcs_steps.plate.formats.harmony_names import format_image_name, parse_image_name
+from hcs_steps.plate.formats.harmony.flatfield import MAX_CHARACTERS, flatfield_image, read_profile
+from hcs_steps.plate.formats.harmony.names import format_image_name, parse_image_name
 from hcs_steps.plate.inventory import PlaneKey
 from hcs_steps.plate.synthetic import make_plate
 
@@ -653,7 +653,7 @@ def test_the_operetta_sample(real_data, fingerprint):
 def test_a_long_index_takes_little_memory(tmp_path):
     import tracemalloc
 
-    from hcs_steps.plate.formats.harmony_index import read_index
+    from hcs_steps.plate.formats.harmony.index import read_index
 
     began = datetime(2024, 1, 1)
     names = [f"r{r:02d}c{c:02d}f01p01-ch1sk1fk1fl1.tiff" for r in range(1, 17) for c in range(1, 25)]

@@ -11,7 +11,7 @@ import tifffile
 
 from hcs_steps.errors import ConfigError, PlateError
 from hcs_steps.plate import PatternSpec, headers, list_files, open_plate, read_plane
-from hcs_steps.plate.formats.pattern_planes import number_channels, number_planes
+from hcs_steps.plate.formats.patterns.planes import number_channels, number_planes
 from hcs_steps.plate.listing import FileEntry
 from hcs_steps.plate.synthetic.imagexpress import metaseries_text
 

@@ -13,7 +13,7 @@ import tifffile
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate import open_plate
-from hcs_steps.plate.formats.yokogawa_names import parse_cellvoyager_name, parse_cq1_name
+from hcs_steps.plate.formats.yokogawa.names import parse_cellvoyager_name, parse_cq1_name
 from hcs_steps.plate.wells import parse_well
 
 NAMESPACE = 'xmlns:bts="http://www.yokogawa.co.jp/BTS/BTSSchema/1.0"'

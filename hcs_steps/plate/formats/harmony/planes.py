@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.findings import Found, collect, plane_label
-from hcs_steps.plate.formats.harmony_files import ImageFinder, bare_name
-from hcs_steps.plate.formats.harmony_index import HarmonyIndex, IndexEntry
-from hcs_steps.plate.formats.harmony_names import HarmonyName, parse_image_name
+from hcs_steps.plate.formats.harmony.files import ImageFinder, bare_name
+from hcs_steps.plate.formats.harmony.index import HarmonyIndex, IndexEntry
+from hcs_steps.plate.formats.harmony.names import HarmonyName, parse_image_name
 from hcs_steps.plate.inventory import PlaneKey, Problem
 from hcs_steps.plate.listing import FileEntry
 from hcs_steps.plate.wells import well_name

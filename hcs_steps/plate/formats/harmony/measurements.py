@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.formats.harmony_files import ImageFinder
-from hcs_steps.plate.formats.harmony_index import HarmonyIndex, read_index
-from hcs_steps.plate.formats.harmony_planes import Listed, list_entries
+from hcs_steps.plate.formats.harmony.files import ImageFinder
+from hcs_steps.plate.formats.harmony.index import HarmonyIndex, read_index
+from hcs_steps.plate.formats.harmony.planes import Listed, list_entries
 from hcs_steps.plate.inventory import PlaneKey, Problem
 from hcs_steps.plate.listing import FileEntry, FileListing
 from hcs_steps.plate.xml_files import allowed_bytes

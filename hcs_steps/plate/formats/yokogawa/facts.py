@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 
-from hcs_steps.plate.formats.yokogawa_detail import ChannelDetail, MeasurementDetail
-from hcs_steps.plate.formats.yokogawa_index import PlaneIndex
-from hcs_steps.plate.formats.yokogawa_names import dark_camera
-from hcs_steps.plate.formats.yokogawa_numbers import ChannelSource
+from hcs_steps.plate.formats.yokogawa.detail import ChannelDetail, MeasurementDetail
+from hcs_steps.plate.formats.yokogawa.index import PlaneIndex
+from hcs_steps.plate.formats.yokogawa.names import dark_camera
+from hcs_steps.plate.formats.yokogawa.numbers import ChannelSource
 from hcs_steps.plate.listing import FileListing
 
 _SETTINGS = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from hcs_steps.plate.formats.yokogawa_detail import MeasurementDetail
-from hcs_steps.plate.formats.yokogawa_planes import Image
+from hcs_steps.plate.formats.yokogawa.detail import MeasurementDetail
+from hcs_steps.plate.formats.yokogawa.planes import Image
 from hcs_steps.plate.wells import compact_wells, parse_well
 
 

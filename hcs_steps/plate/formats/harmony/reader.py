@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.assemble import build_inventory
 from hcs_steps.plate.findings import Findings
-from hcs_steps.plate.formats.harmony_files import ImageFinder
-from hcs_steps.plate.formats.harmony_flatfield import Profile, read_profile
-from hcs_steps.plate.formats.harmony_index import HarmonyIndex, read_profiles
-from hcs_steps.plate.formats.harmony_measurements import Indexes, in_flex, index_files
-from hcs_steps.plate.formats.harmony_names import parse_image_name
-from hcs_steps.plate.formats.harmony_planes import combine
+from hcs_steps.plate.formats.harmony.files import ImageFinder
+from hcs_steps.plate.formats.harmony.flatfield import Profile, read_profile
+from hcs_steps.plate.formats.harmony.index import HarmonyIndex, read_profiles
+from hcs_steps.plate.formats.harmony.measurements import Indexes, in_flex, index_files
+from hcs_steps.plate.formats.harmony.names import parse_image_name
+from hcs_steps.plate.formats.harmony.planes import combine
 from hcs_steps.plate.inventory import Inventory, Problem
 from hcs_steps.plate.listing import FileEntry, FileListing
 from hcs_steps.plate.reader import Evidence, ReadOptions
@@ -45,7 +45,7 @@ _CHANNEL_FACTS = (
 
 @dataclass(frozen=True)
 class HarmonyReader:
-    """Names like ``r03c03f01p01-ch1sk1fk1fl1.tiff``; see `hcs_steps.plate.formats.harmony_names`."""
+    """Names like ``r03c03f01p01-ch1sk1fk1fl1.tiff``; see `hcs_steps.plate.formats.harmony.names`."""
 
     name: str = "harmony"
 

@@ -1,7 +1,7 @@
 """A naming: what the parts of file names mean, as a regular expression with named groups.
 
-A user describes a microscope of their own with it, in the configuration; `hcs_steps.plate.formats.named_patterns`
-holds the namings that are recognised without. `hcs_steps.plate.formats.pattern_reader` reads plates by it.
+A user describes a microscope of their own with it, in the configuration; `hcs_steps.plate.formats.patterns.named`
+holds the namings that are recognised without. `hcs_steps.plate.formats.patterns.reader` reads plates by it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hcs_steps.errors import ConfigError, nearest
-from hcs_steps.plate.formats.pattern_check import ALIASES, check_pattern
+from hcs_steps.plate.formats.patterns.check import ALIASES, check_pattern
 from hcs_steps.plate.listing import FileEntry
 
 MAX_PATH = 1000

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.assemble import build_inventory
 from hcs_steps.plate.findings import Findings, Found, collect
-from hcs_steps.plate.formats.pattern import MAX_PATH, PatternSpec
-from hcs_steps.plate.formats.pattern_pages import expand_pages
-from hcs_steps.plate.formats.pattern_planes import number_planes, plain
+from hcs_steps.plate.formats.patterns.pages import expand_pages
+from hcs_steps.plate.formats.patterns.planes import number_planes, plain
+from hcs_steps.plate.formats.patterns.spec import MAX_PATH, PatternSpec
 from hcs_steps.plate.inventory import Inventory, PlaneKey, Problem
 from hcs_steps.plate.listing import FileEntry, FileListing
 from hcs_steps.plate.reader import Evidence, ReadOptions

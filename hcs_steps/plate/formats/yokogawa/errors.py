@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.formats.yokogawa_index import PlaneIndex, Record
-from hcs_steps.plate.formats.yokogawa_numbers import Numbering
+from hcs_steps.plate.formats.yokogawa.index import PlaneIndex, Record
+from hcs_steps.plate.formats.yokogawa.numbers import Numbering
 from hcs_steps.plate.inventory import PlaneKey, Problem
 from hcs_steps.plate.wells import parse_well, well_name
 

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.findings import Cell
-from hcs_steps.plate.formats.pattern import PatternSpec
-from hcs_steps.plate.formats.pattern_check import ELAPSED
+from hcs_steps.plate.formats.patterns.check import ELAPSED
+from hcs_steps.plate.formats.patterns.spec import PatternSpec
 from hcs_steps.plate.inventory import NAN, PlaneKey
 from hcs_steps.plate.sites import MAX_SIDE
 from hcs_steps.plate.units import whole

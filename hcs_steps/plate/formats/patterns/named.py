@@ -48,8 +48,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hcs_steps.plate.formats.pattern import PatternSpec
-from hcs_steps.plate.formats.pattern_check import ELAPSED
+from hcs_steps.plate.formats.patterns.check import ELAPSED
+from hcs_steps.plate.formats.patterns.spec import PatternSpec
 
 _TIF = r"\.(?i:tiff?)"
 _WELL = r"(?P<well>[A-Z]{1,2}\d{1,2})"

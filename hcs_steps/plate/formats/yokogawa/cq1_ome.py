@@ -17,7 +17,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.formats.yokogawa_index import PlaneIndex, Record
+from hcs_steps.plate.formats.yokogawa.index import PlaneIndex, Record
 from hcs_steps.plate.inventory import NAN
 from hcs_steps.plate.units import micrometres_in, number, whole
 from hcs_steps.plate.xml_files import attributes, descendants, iter_xml, local

@@ -7,8 +7,8 @@ from dataclasses import replace
 from hashlib import blake2b
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.formats.cq1_ome import OME_SUFFIX, read_ome
-from hcs_steps.plate.formats.yokogawa_index import INDEX_NAME, PlaneIndex, Record, read_mlf
+from hcs_steps.plate.formats.yokogawa.cq1_ome import OME_SUFFIX, read_ome
+from hcs_steps.plate.formats.yokogawa.index import INDEX_NAME, PlaneIndex, Record, read_mlf
 from hcs_steps.plate.inventory import Problem
 from hcs_steps.plate.listing import FileEntry, FileListing
 from hcs_steps.plate.xml_files import allowed_bytes

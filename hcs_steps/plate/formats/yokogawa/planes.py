@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.formats.yokogawa_index import PlaneIndex, Record
-from hcs_steps.plate.formats.yokogawa_names import ImageName
-from hcs_steps.plate.formats.yokogawa_numbers import PROJECTION, Taken
+from hcs_steps.plate.formats.yokogawa.index import PlaneIndex, Record
+from hcs_steps.plate.formats.yokogawa.names import ImageName
+from hcs_steps.plate.formats.yokogawa.numbers import PROJECTION, Taken
 from hcs_steps.plate.inventory import Problem
 from hcs_steps.plate.listing import FileEntry, FileListing
 from hcs_steps.plate.wells import well_name

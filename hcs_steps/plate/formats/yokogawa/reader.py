@@ -1,7 +1,7 @@
 """Readers of Yokogawa plates: CellVoyager CV7000 and CV8000, CQ1 and CQ3000.
 
 ``MeasurementData.mlf`` (or a CQ1's ``MeasurementResult.ome.xml``) lists every image with its position and time;
-names tell the planes where it is lost. `Inventory.metadata` gets what `hcs_steps.plate.formats.yokogawa_facts` lists.
+names tell the planes where it is lost. `Inventory.metadata` gets what `hcs_steps.plate.formats.yokogawa.facts` lists.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.assemble import build_inventory
 from hcs_steps.plate.findings import Findings, Found, collect
-from hcs_steps.plate.formats.yokogawa_check import check_counts
-from hcs_steps.plate.formats.yokogawa_detail import ChannelDetail, MeasurementDetail, read_detail
-from hcs_steps.plate.formats.yokogawa_errors import planes_not_taken
-from hcs_steps.plate.formats.yokogawa_facts import plate_facts
-from hcs_steps.plate.formats.yokogawa_files import detail_folder, index_files, read_index
-from hcs_steps.plate.formats.yokogawa_names import (
+from hcs_steps.plate.formats.yokogawa.check import check_counts
+from hcs_steps.plate.formats.yokogawa.detail import ChannelDetail, MeasurementDetail, read_detail
+from hcs_steps.plate.formats.yokogawa.errors import planes_not_taken
+from hcs_steps.plate.formats.yokogawa.facts import plate_facts
+from hcs_steps.plate.formats.yokogawa.files import detail_folder, index_files, read_index
+from hcs_steps.plate.formats.yokogawa.names import (
     CORRECTION,
     ImageName,
     by_product,
     parse_cellvoyager_name,
     parse_cq1_name,
 )
-from hcs_steps.plate.formats.yokogawa_numbers import ChannelSource, Numbering
-from hcs_steps.plate.formats.yokogawa_planes import Image, WellNumbers, match_images
+from hcs_steps.plate.formats.yokogawa.numbers import ChannelSource, Numbering
+from hcs_steps.plate.formats.yokogawa.planes import Image, WellNumbers, match_images
 from hcs_steps.plate.inventory import Inventory, PlaneKey, Problem
 from hcs_steps.plate.listing import FileEntry, FileListing
 from hcs_steps.plate.reader import Evidence, ReadOptions
@@ -38,7 +38,7 @@ DETAIL_BONUS = 0.1
 class YokogawaReader:
     """Plates whose names hold wells (``_D08_T0001F001L01A01Z01C01``), or the numbers of wells (``W0029F0001...``).
 
-    See `hcs_steps.plate.formats.yokogawa_names`.
+    See `hcs_steps.plate.formats.yokogawa.names`.
     """
 
     name: str = "yokogawa"
