@@ -7,8 +7,8 @@ is left over, or if it has the word "well".
 ``Well B2, Field #1``                 a word for the well and one for the site, anywhere
 ``B02``, ``B02 : Site 1``             a well, and a word for the site (MetaXpress, and many others)
 ``A1-Site_0``                         positions of Micro-Manager's high-content plugin
-``P3-B02``, ``Scene B02-B02``         scenes of ZEN: position and well; the position is no number of a site,
-                                      as ZEN counts through the plate
+``P3-B02``, ``Scene B02-B02``         scenes of ZEN: position or tile region, and well; the position is no
+                                      number of a site, as ZEN counts through the plate
 ``plate_B02_s1``, ``B-02_f03``        names of files: anything, then the well, then the site
 ``WellA01_PointA01_0000_...``         names that NIS-Elements JOBS writes, with the point's number
 ====================================  ==============================================================
@@ -41,7 +41,7 @@ _JOBS = re.compile(
     r"(?:.*_)?Well([A-Z]{1,2})([0-9]{1,2})(?:_Point[A-Z]{1,2}[0-9]{1,2}_([0-9]{1,6}))?(?:_.*)?", re.IGNORECASE
 )
 _LABEL = re.compile(rf"{_WELL}(?:[ ]*[ _,;:-][ ]*{_SITE})?", re.IGNORECASE)
-_SCENE = re.compile(rf"(?:Scene[ _])?(?:P[0-9]{{1,6}}|([A-Z]{{1,2}}[0-9]{{1,2}}))-{_TIGHT}")
+_SCENE = re.compile(rf"(?:Scene[ _])?(?:(?:P|TR)[0-9]{{1,6}}|([A-Z]{{1,2}}[0-9]{{1,2}}))-{_TIGHT}")
 _FILE = re.compile(rf"(.*[_ .-])?{_TIGHT}[_ .-]{_SITE}", re.IGNORECASE)
 _FILE_WELL = re.compile(rf"(.*[_ .-])?{_TIGHT}")
 _WELL_LIKE = re.compile(r"(?<![A-Za-z0-9])[A-Z]{1,2}[0-9]{1,2}(?![A-Za-z0-9])")
@@ -67,7 +67,7 @@ def place_in(text: str) -> NamedPlace | None:
     text = _SUFFIX.sub("", text.strip())
     if match := _JOBS.fullmatch(text) or _WORD.fullmatch(text):
         return _place(match[1], match[2], match[3], certain=True)
-    if match := _LABEL.fullmatch(text):
+    if (match := _LABEL.fullmatch(text)) and match[1].isupper():
         return _place(match[1], match[2], match[3])
     if (match := _SCENE.fullmatch(text)) and (
         match[1] is None or _same(match[1], f"{match[2]}{match[3]}")
@@ -85,7 +85,7 @@ def _place(row: str, column: str, site: str | None, *, certain: bool = False) ->
         well = canonical_well(row + column)
     except PlateError:
         return None
-    certain = certain or site is not None or row.upper() not in AMBIGUOUS_ROWS
+    certain = certain or row not in AMBIGUOUS_ROWS
     return NamedPlace(well, None if site is None else int(site), certain)
 
 

@@ -36,14 +36,15 @@ class PatternReader:
         if not any(self.spec.fits(entry) or self.spec.excludes(entry) for entry in listing.image_sample):
             return Evidence(0.0, self._own_files(listing))  # far fewer than half of all names can fit
         beside = sum(map(self.spec.excludes, images)) if self.spec.exclude else 0
-        fitting = sum(
-            self.spec.fits(entry) and not (beside and self.spec.excludes(entry)) for entry in images
-        )
+        fitting = [
+            entry for entry in images if self.spec.fits(entry) and not (beside and self.spec.excludes(entry))
+        ]
         if not fitting:
             return Evidence(0.0, self._own_files(listing))
-        sentence = f"{fitting} of {len(images)} TIFF names fit {self.spec.regex}."
+        example = fitting[0].path if "/" in self.spec.regex else fitting[0].name
+        sentence = f"{len(fitting)} of {len(images)} TIFF names are like {example}."
         more = (f"{beside} others are known to be no planes.",) if beside else ()
-        return Evidence((fitting + beside) / len(images), (sentence, *more))
+        return Evidence((len(fitting) + beside) / len(images), (sentence, *more))
 
     def _own_files(self, listing: FileListing) -> tuple[str, ...]:
         files = listing.with_suffix(*self.own_suffixes) if self.own_suffixes else ()
