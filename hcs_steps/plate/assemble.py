@@ -277,7 +277,7 @@ def _metadata(
         metadata["tiff_resolution_um"] = f"{tags.pop():g}"
     metadata["headers_opened"] = str(len(survey.headers) + len(survey.problems))
     others = sum(not entry.is_image for entry in listing.files)
-    if others:
+    if others and next(iter(findings.found.values())).file.is_image:
         metadata["sidecar_files"] = str(others)
     return metadata
 

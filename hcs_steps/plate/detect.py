@@ -8,7 +8,7 @@ from typing import Any
 from hcs_steps.errors import ConfigError, PlateError, nearest
 from hcs_steps.plate.formats.harmony.reader import HarmonyReader
 from hcs_steps.plate.formats.imagexpress import ImageXpressReader
-from hcs_steps.plate.formats.ome_zarr import OmeZarrReader
+from hcs_steps.plate.formats.ome_zarr.reader import OmeZarrReader
 from hcs_steps.plate.formats.patterns.named import NAMED_PATTERNS, OWN_SUFFIXES
 from hcs_steps.plate.formats.patterns.reader import PatternReader
 from hcs_steps.plate.formats.patterns.spec import PatternSpec

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.formats.ome_zarr_pixels import read_zarr_plane
+from hcs_steps.plate.formats.ome_zarr.pixels import read_zarr_plane
 from hcs_steps.plate.inventory import Plane
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hcs_steps.plate.inventory import PROBLEM_KINDS, Inventory, Problem
+from hcs_steps.plate.listing import IMAGE_SUFFIXES
 from hcs_steps.plate.pixel_check import PixelCheck
 from hcs_steps.plate.wells import compact_wells, row_name, well_name
 
@@ -37,7 +38,14 @@ def inventory_json(inventory: Inventory, checked: PixelCheck | None = None) -> d
         "evidence": list(inventory.evidence),
         "digest": inventory.digest,
         "planes": len(planes),
-        "bytes": sum(plane.size for plane in planes),
+        # A TIFF of many pages is one file; the size of a plane of a Zarr array is that of its own chunks.
+        "bytes": sum(
+            size
+            for _, size, _ in {
+                (plane.path, plane.size, 0 if plane.path.lower().endswith(IMAGE_SUFFIXES) else plane.page)
+                for plane in planes
+            }
+        ),
         "wells": list(inventory.wells),
         "planes_per_well": dict(per_well),
         "plate_dimensions": [inventory.rows, inventory.columns],

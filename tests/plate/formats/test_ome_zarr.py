@@ -15,7 +15,8 @@ import zarr
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate import check_pixels, open_plate, read_plane
-from hcs_steps.plate.formats import ome_zarr, ome_zarr_store
+from hcs_steps.plate.formats.ome_zarr import reader as ome_zarr
+from hcs_steps.plate.formats.ome_zarr import store as ome_zarr_store
 from hcs_steps.plate.inventory import PlaneKey
 from hcs_steps.storage import ImageMeta, OmeZarrStore, StoreSpec
 from hcs_steps.storage import PlaneKey as StoredKey

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.formats.ome_zarr_store import Json, well_of
+from hcs_steps.plate.formats.ome_zarr.store import Json, well_of
 from hcs_steps.plate.inventory import NAN
 from hcs_steps.plate.units import micrometres_in, seconds_in
 

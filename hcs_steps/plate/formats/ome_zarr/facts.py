@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
-from hcs_steps.plate.formats.ome_zarr_fields import PlateFields
-from hcs_steps.plate.formats.ome_zarr_image import Numbers, ZarrImage
-from hcs_steps.plate.formats.ome_zarr_store import ZARR_3, ZarrStore
+from hcs_steps.plate.formats.ome_zarr.fields import PlateFields
+from hcs_steps.plate.formats.ome_zarr.image import Numbers, ZarrImage
+from hcs_steps.plate.formats.ome_zarr.store import ZARR_3, ZarrStore
 
 
 def store_facts(

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.findings import Found
-from hcs_steps.plate.formats.ome_zarr_array import ArrayMetadata, StoredChunks
-from hcs_steps.plate.formats.ome_zarr_metadata import AXES, ImageMetadata, OwnGrid
+from hcs_steps.plate.formats.ome_zarr.array import ArrayMetadata, StoredChunks
+from hcs_steps.plate.formats.ome_zarr.metadata import AXES, ImageMetadata, OwnGrid
 from hcs_steps.plate.inventory import NAN, PlaneKey
 from hcs_steps.plate.listing import FileEntry
 

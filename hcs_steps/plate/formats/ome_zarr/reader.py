@@ -3,7 +3,7 @@
 The plate's folder is the store, or holds one. Wells and fields are those of the plate's and the wells'
 metadata, planes those of the full-resolution arrays; a plane's ``path`` is its array's folder and its ``page``
 counts the planes of the array in C order. Labels, tables and further resolution levels are no planes. Only
-JSON files are opened; `hcs_steps.plate.formats.ome_zarr_pixels` reads pixels.
+JSON files are opened; `hcs_steps.plate.formats.ome_zarr.pixels` reads pixels.
 
 - A site has the number that its folder has for a name (from 0 with most writers); folders with other names
   are numbered after these.
@@ -30,10 +30,10 @@ from typing import TypeVar
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.assemble import build_inventory
 from hcs_steps.plate.findings import Findings, Found, collect, plane_label
-from hcs_steps.plate.formats.ome_zarr_array import array_metadata, chunks_per_plane, stored_chunks
-from hcs_steps.plate.formats.ome_zarr_facts import some, store_facts
-from hcs_steps.plate.formats.ome_zarr_fields import Field, PlateFields, Remarks, plate_fields
-from hcs_steps.plate.formats.ome_zarr_image import (
+from hcs_steps.plate.formats.ome_zarr.array import array_metadata, chunks_per_plane, stored_chunks
+from hcs_steps.plate.formats.ome_zarr.facts import some, store_facts
+from hcs_steps.plate.formats.ome_zarr.fields import Field, PlateFields, Remarks, plate_fields
+from hcs_steps.plate.formats.ome_zarr.image import (
     ANISOTROPY,
     Numbers,
     ZarrImage,
@@ -41,8 +41,8 @@ from hcs_steps.plate.formats.ome_zarr_image import (
     image_planes,
     resolve_axes,
 )
-from hcs_steps.plate.formats.ome_zarr_metadata import ImageMetadata, image_metadata
-from hcs_steps.plate.formats.ome_zarr_store import ZarrStore, roots
+from hcs_steps.plate.formats.ome_zarr.metadata import ImageMetadata, image_metadata
+from hcs_steps.plate.formats.ome_zarr.store import ZarrStore, roots
 from hcs_steps.plate.inventory import NAN, Inventory, PlaneKey
 from hcs_steps.plate.listing import FileListing
 from hcs_steps.plate.reader import Evidence, ReadOptions

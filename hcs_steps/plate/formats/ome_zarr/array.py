@@ -15,7 +15,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.formats.ome_zarr_store import Json
+from hcs_steps.plate.formats.ome_zarr.store import Json
 from hcs_steps.plate.listing import FileEntry, FileListing
 
 MAX_LENGTH = 2**31 - 1

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from hcs_steps.plate.formats.ome_zarr_metadata import ListedImage, PlateIndex, listed_images, plate_index
-from hcs_steps.plate.formats.ome_zarr_store import Json, ZarrStore, well_of
+from hcs_steps.plate.formats.ome_zarr.metadata import ListedImage, PlateIndex, listed_images, plate_index
+from hcs_steps.plate.formats.ome_zarr.store import Json, ZarrStore, well_of
 from hcs_steps.plate.inventory import Problem
 
 

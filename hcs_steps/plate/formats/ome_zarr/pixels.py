@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hcs_steps.plate.formats.ome_zarr_image import leading_axes
-from hcs_steps.plate.formats.ome_zarr_metadata import image_axes
+from hcs_steps.plate.formats.ome_zarr.image import leading_axes
+from hcs_steps.plate.formats.ome_zarr.metadata import image_axes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
