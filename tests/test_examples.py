@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hcs_steps import FunctionStep, GlobalPipelineConfig, PipelineOrchestrator
-from hcs_steps.errors import HcsError, PlateError
+from hcs_steps.errors import ConfigError, HcsError, PlateError
 from hcs_steps.plate.synthetic import make_plate
 from hcs_steps.storage.tables import read_table
 
@@ -175,3 +176,31 @@ def test_a_script_without_a_main_guard_does_not_start_itself_again(tmp_path: Pat
     )
     assert result.returncode != 0
     assert "__main__" in result.stderr
+
+
+def test_a_plate_that_is_not_recognised_is_read_as_told(tmp_path: Path) -> None:
+    plate = plate_in(tmp_path, wells=["A01"], sites=(2, 2), channels=["DAPI"])
+    for number, path in enumerate(sorted(plate.rglob("*.TIF")), 1):
+        path.rename(plate / f"tile_{number}.tif")
+    (tmp_path / "steps_of_the_lab.py").write_text(
+        "from hcs_steps.functions.declare import step_function\n\n\n"
+        "@step_function(outputs={'cells': 'value'})\n"
+        "def where(stack, planes, grid_dimensions):\n"
+        '    """The grid that a stack lies in, and its cells."""\n'
+        "    cells = list(zip(planes['grid_row'].tolist(), planes['grid_column'].tolist()))\n"
+        "    return stack, {'grid': list(grid_dimensions), 'cells': cells}\n"
+    )
+    reading = {
+        "pattern": {"regex": r"tile_(?P<site>\d)\.tif", "constants": {"well": "D07"}},
+        "grid": "2x2 by columns",
+        "pixel_size_um": 0.5,
+    }
+    steps = [FunctionStep(f"{tmp_path}/steps_of_the_lab.py:where", name="where")]
+    orchestrator = PipelineOrchestrator(plate, tmp_path / "work", reading=reading).initialize()
+    results = orchestrator.execute_compiled_plate(steps, orchestrator.compile_pipelines(steps))
+    assert results["D07"].success, results["D07"].error
+    (record,) = (tmp_path / "work").glob("results/*/records/*/D07.json")
+    (call,) = json.loads(record.read_text())["outputs"]["where"]["calls"]
+    assert call["values"]["cells"] == {"grid": [2, 2], "cells": [[0, 0], [1, 0], [0, 1], [1, 1]]}
+    with pytest.raises(ConfigError, match="patern"):
+        PipelineOrchestrator(plate, reading={"patern": "x"})

@@ -8,7 +8,7 @@ import yaml
 
 from hcs_steps.errors import ConfigError
 from hcs_steps.pipeline import GpuPolicy, MissingPolicy
-from hcs_steps.settings import PlateSettings, load_settings, parse_settings, plate_ids
+from hcs_steps.settings import GridSettings, PlateSettings, load_settings, parse_settings, plate_ids
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -159,3 +159,17 @@ def test_every_setting_survives_yaml(tmp_path: Path) -> None:
     assert plate.limits.mem_mb is None
     assert plate.limits.gpu_mem_mb == 8000
     assert plate.select.wells == 3
+
+
+def test_a_grid_is_a_text_or_a_mapping() -> None:
+    (one, two) = parse_settings(
+        {
+            "defaults": {"grid": "5x5 by columns"},
+            "plates": [{"path": "/p/1"}, {"path": "/p/2", "grid": {"rows": 2, "columns": 3, "snake": True}}],
+        }
+    ).plates
+    assert one.grid == "5x5 by columns"
+    assert isinstance(two.grid, GridSettings)
+    assert (two.grid.rows, two.grid.columns, two.grid.order, two.grid.snake) == (2, 3, "rows", True)
+    with pytest.raises(ConfigError, match="column"):
+        parse_settings({"plates": [{"path": "/p/1", "grid": {"rows": 2, "column": 3}}]})
