@@ -8,10 +8,13 @@ from typing import Any
 from hcs_steps.errors import ConfigError, PlateError, nearest
 from hcs_steps.plate.formats.harmony.reader import HarmonyReader
 from hcs_steps.plate.formats.imagexpress import ImageXpressReader
+from hcs_steps.plate.formats.incell import InCellReader
+from hcs_steps.plate.formats.ome_tiff.reader import OmeTiffReader
 from hcs_steps.plate.formats.ome_zarr.reader import OmeZarrReader
 from hcs_steps.plate.formats.patterns.named import NAMED_PATTERNS, OWN_SUFFIXES
 from hcs_steps.plate.formats.patterns.reader import PatternReader
 from hcs_steps.plate.formats.patterns.spec import PatternSpec
+from hcs_steps.plate.formats.scanr import ScanRReader
 from hcs_steps.plate.formats.yokogawa.reader import YokogawaReader
 from hcs_steps.plate.listing import FileListing
 from hcs_steps.plate.reader import Evidence, Reader
@@ -23,9 +26,12 @@ MIN_LEAD = 0.1
 READERS: tuple[Reader, ...] = (
     ImageXpressReader(),
     HarmonyReader(),
+    OmeTiffReader(),
     OmeZarrReader(),
     YokogawaReader(),
     YokogawaReader("cq1", numbered_wells=True),
+    InCellReader(),
+    ScanRReader(),
     *(PatternReader(name, spec, OWN_SUFFIXES.get(name, ())) for name, spec in NAMED_PATTERNS.items()),
 )
 

@@ -33,7 +33,7 @@ def allowed_bytes(files: int) -> int:
 
 def read_xml(path: Path, *, max_bytes: int = SMALL_BYTES) -> Element:
     """The root of a small XML file. `PlateError` if it cannot be read, is too large, or is not safe."""
-    with _opened(path, max_bytes) as file:
+    with open_metadata(path, max_bytes) as file:
         return _last(_events(file, str(path)))
 
 
@@ -49,7 +49,7 @@ def iter_xml(path: Path, *names: str, max_bytes: int = SMALL_BYTES) -> Iterator[
     inside another one with such a name are handed out as well.
     """
     wanted = frozenset(names)
-    with _opened(path, max_bytes) as file:
+    with open_metadata(path, max_bytes) as file:
         path_down: list[Element] = []
         for event, element in _events(file, str(path)):
             if event == "start":
@@ -93,7 +93,8 @@ def _last(events: Iterator[tuple[str, Element]]) -> Element:
     return root
 
 
-def _opened(path: Path, max_bytes: int) -> IO[bytes]:
+def open_metadata(path: Path, max_bytes: int) -> IO[bytes]:
+    """A metadata file, opened; `PlateError` if it cannot be read or is larger than ``max_bytes``."""
     try:
         file = path.open("rb")
         size = file.seek(0, io.SEEK_END)

@@ -1,0 +1,73 @@
+"""The layout of a GE InCell Analyzer: one folder of images whose names hold spaces, and an ``.xdce`` index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+from hcs_steps.plate.inventory import Plane, PlaneKey
+from hcs_steps.plate.synthetic.model import Layout, SyntheticPlate, write_tiff
+from hcs_steps.plate.wells import parse_well, row_name
+
+
+def write_incell(folder: Path, plate: SyntheticPlate, compression: str | None) -> None:
+    """``A - 01(fld 1 wv DAPI - DAPI z 1 time 1).tif`` and ``<plate>.xdce``."""
+    names = {PlaneKey(*plane[:5]): _name(plate, plane) for plane in plate.planes}
+    first = plate.planes[0]
+    wavelengths = [
+        f'<Wavelength index="{number - 1}"><ExcitationFilter name={quoteattr(name)}/>'
+        f"<EmissionFilter name={quoteattr(name)}/></Wavelength>"
+        for number, name in plate.channels.items()
+    ]
+    images = [_image(plane, names[PlaneKey(*plane[:5])]) for plane in plate.planes]
+    text = "\n".join(
+        [
+            '<?xml version="1.0" encoding="ISO-8859-1" standalone="no"?>',
+            '<ImageStack><Application name="IN Cell Analyzer 2000" software_version="3.0.0.5"/>',
+            '<AutoLeadAcquisitionProtocol name="synthetic" version="99.9">',
+            f'<ObjectiveCalibration magnification="20.0" numerical_aperture="0.45" objective_name="20X" '
+            f'pixel_height="{first.pixel_size_um:.7g}" pixel_width="{first.pixel_size_um:.7g}" unit="\u00b5m"/>',
+            f'<Plate name="synthetic" rows="{plate.dimensions[0]}" columns="{plate.dimensions[1]}"/>',
+            f"<Wavelengths>{''.join(wavelengths)}</Wavelengths></AutoLeadAcquisitionProtocol>",
+            f'<Images number_of_images="{len(images)}">',
+            *images,
+            "</Images></ImageStack>",
+        ]
+    )
+    (folder / f"{plate.name}.xdce").write_bytes(text.encode("latin-1", "xmlcharrefreplace"))
+    for plane in plate.written:
+        key = PlaneKey(*plane[:5])
+        write_tiff(folder / names[key], plate.pixels(key), compression=compression)
+
+
+def _name(plate: SyntheticPlate, plane: Plane) -> str:
+    row, column = parse_well(plane.well)
+    wave = plate.channels[plane.channel]
+    depth = f" z {plane.z_index}" if len(plate.values("z_index")) > 1 else ""
+    time = f" time {plane.timepoint}" if len(plate.values("timepoint")) > 1 else ""
+    return f"{row_name(row)} - {column + 1:02d}(fld {plane.site} wv {wave} - {wave}{depth}{time}).tif"
+
+
+def _image(plane: Plane, name: str) -> str:
+    row, column = parse_well(plane.well)
+    return (
+        f'<Image acquisition_time_ms="{1000 * plane.time_s:.0f}" filename={quoteattr(name)}>'
+        f'<Well label="{row_name(row)} - {column + 1}"><Row number="{row + 1}"/><Column number="{column + 1}"/></Well>'
+        f'<FocusPosition unit="um" z="{plane.z_um:.4f}"/>'
+        f'<PlatePosition_um x="{plane.x_um:.4f}" y="{plane.y_um:.4f}"/>'
+        f'<Identifier field_index="{plane.site - 1}" time_index="{plane.timepoint - 1}" '
+        f'wave_index="{plane.channel - 1}" z_index="{plane.z_index - 1}"/></Image>'
+    )
+
+
+INCELL = Layout(
+    "incell",
+    write_incell,
+    frozenset(
+        {
+            "site", "z_index", "timepoint", "positions", "z_um", "time_s", "pixel_size_um", "channel_names",
+            "dimensions", "listed",
+        }
+    ),
+    any_channel_name=False,
+)  # fmt: skip
