@@ -12,7 +12,11 @@ from hcs_steps.plate.wells import parse_well, row_name
 
 def write_incell(folder: Path, plate: SyntheticPlate, compression: str | None) -> None:
     """``A - 01(fld 1 wv DAPI - DAPI z 1 time 1).tif`` and ``<plate>.xdce``."""
-    names = {PlaneKey(*plane[:5]): _name(plate, plane) for plane in plate.planes}
+    stacks, series = (len(plate.values(component)) > 1 for component in ("z_index", "timepoint"))
+    names = {
+        PlaneKey(*plane[:5]): _name(plane, plate.channels[plane.channel], stacks, series)
+        for plane in plate.planes
+    }
     first = plate.planes[0]
     wavelengths = [
         f'<Wavelength index="{number - 1}"><ExcitationFilter name={quoteattr(name)}/>'
@@ -40,11 +44,10 @@ def write_incell(folder: Path, plate: SyntheticPlate, compression: str | None) -
         write_tiff(folder / names[key], plate.pixels(key), compression=compression)
 
 
-def _name(plate: SyntheticPlate, plane: Plane) -> str:
+def _name(plane: Plane, wave: str, stacks: bool, series: bool) -> str:
     row, column = parse_well(plane.well)
-    wave = plate.channels[plane.channel]
-    depth = f" z {plane.z_index}" if len(plate.values("z_index")) > 1 else ""
-    time = f" time {plane.timepoint}" if len(plate.values("timepoint")) > 1 else ""
+    depth = f" z {plane.z_index}" if stacks else ""
+    time = f" time {plane.timepoint}" if series else ""
     return f"{row_name(row)} - {column + 1:02d}(fld {plane.site} wv {wave} - {wave}{depth}{time}).tif"
 
 
