@@ -29,6 +29,7 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/planning.py --rerun
+	$(BIN)/python benchmarks/reading.py
 
 schemas: $(READY)
 	$(BIN)/hcs schemas config/schemas

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hcs_steps.errors import ConfigError, PlateError, nearest
+from hcs_steps.plate.formats.containers.reader import ContainerReader
 from hcs_steps.plate.formats.harmony.reader import HarmonyReader
 from hcs_steps.plate.formats.imagexpress import ImageXpressReader
 from hcs_steps.plate.formats.incell import InCellReader
@@ -30,6 +31,7 @@ READERS: tuple[Reader, ...] = (
     OmeZarrReader(),
     YokogawaReader(),
     YokogawaReader("cq1", numbered_wells=True),
+    ContainerReader(),
     InCellReader(),
     ScanRReader(),
     *(PatternReader(name, spec, OWN_SUFFIXES.get(name, ())) for name, spec in NAMED_PATTERNS.items()),

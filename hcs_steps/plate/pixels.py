@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hcs_steps.errors import PlateError
+from hcs_steps.plate.formats.containers.czi import read_czi_plane
+from hcs_steps.plate.formats.containers.nd2 import read_nd2_plane
+from hcs_steps.plate.formats.ome_tiff.opened import BIG_SUFFIXES
 from hcs_steps.plate.formats.ome_zarr.pixels import read_zarr_plane
 from hcs_steps.plate.inventory import Plane
+from hcs_steps.plate.listing import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +60,11 @@ def _read_tiff(path: Path, page: int) -> NDArray[Any]:
         return image
 
 
-_READERS: Mapping[str, PlaneReader] = {".tif": _read_tiff, ".tiff": _read_tiff}
+_READERS: Mapping[str, PlaneReader] = {
+    **dict.fromkeys((*IMAGE_SUFFIXES, *BIG_SUFFIXES), _read_tiff),
+    ".czi": read_czi_plane,
+    ".nd2": read_nd2_plane,
+}
 """Suffix -> how the planes of a file are read; a path with none of them is a Zarr array."""
 
 

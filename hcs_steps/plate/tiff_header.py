@@ -101,7 +101,8 @@ def _read(path: Path, *, first_only: bool) -> tuple[list[_Page], int]:
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as tiff:
+        # Opened here, because tifffile would resolve the path's links first, folder by folder.
+        with path.open("rb") as file, tifffile.TiffFile(file) as tiff:
             palette, first = tifffile.PHOTOMETRIC.PALETTE, tiff.pages.first
             pages = [
                 _Page(

@@ -29,14 +29,20 @@ _MICROMETRES = {
 }
 _SECONDS = {
     "day": 86_400.0,
+    "d": 86_400.0,
     "hour": 3_600.0,
+    "h": 3_600.0,
     "minute": 60.0,
+    "min": 60.0,
     "second": 1.0,
     "s": 1.0,
     "millisecond": 1e-3,
     "ms": 1e-3,
     "microsecond": 1e-6,
+    "µs": 1e-6,  # micro sign
+    "μs": 1e-6,  # Greek mu
     "nanosecond": 1e-9,
+    "ns": 1e-9,
 }
 
 

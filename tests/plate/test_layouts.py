@@ -115,7 +115,10 @@ def check(root: Path, plate: SyntheticPlate, layout: str) -> None:
         assert set(inventory.missing) == plate.lost
     else:
         kinds = {key[2:] for key in truth}
-        expected = {PlaneKey(*site, *kind) for site in {key[:2] for key in truth} for kind in kinds}
+        sites = {key[:2] for key in truth}
+        if "site_list" in states:
+            sites = {(well, site) for well, _ in sites for _, site in sites}
+        expected = {PlaneKey(*site, *kind) for site in sites for kind in kinds}
         assert set(inventory.missing) == expected - set(truth)
     for key, plane in found.items():
         compare(plane, truth[key], states)

@@ -7,9 +7,15 @@ from collections.abc import Callable
 from hcs_steps.plate.formats.gen5 import parse_gen5
 from hcs_steps.plate.formats.imagej import parse_imagej
 from hcs_steps.plate.formats.metaseries import parse_metaseries
+from hcs_steps.plate.formats.ome_tiff.description import parse_ome
 from hcs_steps.plate.tiff_header import HeaderFacts
 
-PARSERS: tuple[Callable[[str, float], HeaderFacts | None], ...] = (parse_metaseries, parse_gen5, parse_imagej)
+PARSERS: tuple[Callable[[str, float], HeaderFacts | None], ...] = (
+    parse_metaseries,
+    parse_gen5,
+    parse_ome,
+    parse_imagej,
+)
 """Each takes the text and the TIFF's pixels per unit, and returns None if the text is not of its kind."""
 
 

@@ -17,6 +17,8 @@ from hcs_steps.plate.wells import MAX_COLUMNS, MAX_ROWS, well_name
 MAX_BYTES = 10_000_000
 MAX_SITES = 1_000
 
+_ESSENTIAL = frozenset({"xwells", "xsites", "nwavelengths"})
+
 
 @dataclass(frozen=True)
 class Htd:
@@ -30,7 +32,9 @@ class Htd:
         Plate dimensions and the canonical names of the selected wells, row by row.
     site_grid, sites
         (rows, columns) of the site grid, and the grid cell of each acquired site. Sites are numbered from 1
-        over the selected cells, row by row, so a grid with holes has fewer sites than cells.
+        over the selected cells alone, row by row, so a grid with holes has fewer sites than cells: so number
+        OME's MetamorphHTDFormat and Bio-Formats' CellWorxReader, and IDR's study 8, which selects 4 of 25
+        cells, has the sites 1 to 4. Without ``Sites`` there is one site.
     waves, collected
         Wave number -> name, and the numbers of those waves that are collected.
     plate_id, description
@@ -53,7 +57,7 @@ class Htd:
 
 
 def read_htd(path: Path) -> Htd:
-    """Read an HTD file; `PlateError` if it is unreadable, above 10 MB, or holds impossible values."""
+    """Read an HTD file; `PlateError` if it is unreadable, above 10 MB, or holds no or impossible values."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -67,7 +71,13 @@ def read_htd(path: Path) -> Htd:
             hint="A real one has a few kB; copy it again from the microscope.",
         )
     # Latin-1 decodes any byte: names matter more here than the odd typographic character of Windows-1252.
-    return parse_htd(content.decode("latin-1"), source=str(path))
+    text = content.decode("latin-1")
+    if _values(text).keys().isdisjoint(_ESSENTIAL):
+        raise PlateError(
+            f"The HTD file {path} states neither wells nor sites nor waves.",
+            hint="It is empty, cut off or something else; copy it again from the microscope.",
+        )
+    return parse_htd(text, source=str(path))
 
 
 def parse_htd(text: str, *, source: str = "HTD") -> Htd:
@@ -79,6 +89,8 @@ def parse_htd(text: str, *, source: str = "HTD") -> Htd:
         _count(values, "xsites", MAX_SITES, source),
     )
     site_grid = (y_sites, x_sites) if y_sites and x_sites else None
+    if _unquoted(values.get("sites", "")).upper() == "FALSE":
+        site_grid = (1, 1)
     wave_count = _count(values, "nwavelengths", 1_000, source) or 0
     waves = {
         number: _unquoted(values[f"wavename{number}"]) or f"w{number}"
@@ -122,6 +134,8 @@ def _values(text: str) -> dict[str, str]:
 def _sites(values: dict[str, str], grid: tuple[int, int] | None) -> dict[int, tuple[int, int]]:
     if grid is None:
         return {}
+    if grid == (1, 1):
+        return {1: (0, 0)}
     cells = _selected(values, "siteselection", *grid, default=True)
     return dict(enumerate(cells, 1))
 

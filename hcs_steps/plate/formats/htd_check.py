@@ -20,8 +20,28 @@ def compare_with_files(htd: Htd, planes: Collection[PlaneKey]) -> tuple[str, ...
     )
 
 
+def expected_planes(htd: Htd, planes: Collection[PlaneKey]) -> frozenset[PlaneKey] | None:
+    """The planes that wells with files should have; None if the files have sites that the HTD does not know.
+
+    An HTD selects the same sites for all wells, so a site that some wells have is expected in all of them. Each
+    site is expected to have every combination of channel, z and timepoint that the plate shows anywhere: which
+    channels are taken as a stack, as a projection or at some timepoints only, an HTD does not say. What it
+    promises and no file shows is left to `promised_but_absent`.
+    """
+    sites = {plane.site for plane in planes}
+    if not sites <= set(htd.sites):
+        return None
+    combinations = {plane[2:] for plane in planes}
+    return frozenset(
+        PlaneKey(well, site, *combination)
+        for well in {plane.well for plane in planes}
+        for site in sites
+        for combination in combinations
+    )
+
+
 def promised_but_absent(htd: Htd, planes: Collection[PlaneKey]) -> tuple[Problem, ...]:
-    """Waves, timepoints, pairs of both, and wells that the HTD promises and no file of the plate shows."""
+    """Waves, timepoints, pairs of both, sites and wells that the HTD promises and no file of the plate shows."""
     seen = {(plane.channel, plane.timepoint) for plane in planes}
     channels, timepoints = {channel for channel, _ in seen}, {timepoint for _, timepoint in seen}
     promised = range(1, (htd.timepoints or 0) + 1)
@@ -39,6 +59,10 @@ def promised_but_absent(htd: Htd, planes: Collection[PlaneKey]) -> tuple[Problem
         if lost:
             why = f"No file of wave {wave} ({htd.waves[wave]}) at these timepoints; other waves have them."
             problems.append(Problem("missing", f"c{wave} t{_numbers(lost)}", why))
+    sites = {plane.site for plane in planes}
+    if sites < set(htd.sites):
+        why = f"The HTD selects {len(htd.sites)} sites, but no file has these."
+        problems.append(Problem("missing", f"s{_numbers(sorted(set(htd.sites) - sites))}", why))
     wells = set(htd.wells) - {plane.well for plane in planes}
     problems += [
         Problem("missing", well, "The HTD selects this well, but no file has it.")

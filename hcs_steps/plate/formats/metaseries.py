@@ -19,8 +19,8 @@ from hcs_steps.plate.units import micrometres_in, number
 
 MAX_CHARACTERS = 1_000_000
 
-_PROP = re.compile(r'<(?:custom-)?prop((?:\s+[\w-]+="[^"]*")+)\s*/?>')
-_ATTRIBUTE = re.compile(r'([\w-]+)="([^"]*)"')
+_PROP = re.compile(r'<(?:custom-)?(prop)(?=\s)|\s(id|value)="([^"]*)"')
+"""The beginning of an element, or one of its two attributes that matter."""
 _FORBIDDEN = re.compile(r"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 _DETAILS = {
     "_MagSetting_": "objective",
@@ -32,13 +32,30 @@ _DETAILS = {
     "Z Projection Step Size": "z_projection_step_um",
     "ApplicationVersion": "software_version",
 }
+_USED = frozenset(
+    {
+        *_DETAILS,
+        "stage-position-x",
+        "stage-position-y",
+        "z-position",
+        "spatial-calibration-state",
+        "spatial-calibration-units",
+        "spatial-calibration-x",
+        "acquisition-time-local",
+        "_IllumSetting_",
+        "image-name",
+    }
+)
 
 
 def parse_metaseries(text: str, pixels_per_unit: float = 0.0) -> HeaderFacts | None:
     """Parse an ImageDescription; None if it is not MetaSeries, `PlateError` if it has a DOCTYPE or entity.
 
-    Stage y grows with the image's rows (the sites of an exported row of a plate have increasing x, those of
-    a column increasing y). ``pixels_per_unit`` is not used: the text states its own calibration.
+    Stage y grows downwards, with the image's rows, and so it is taken as it stands. Real samples: B02's centre
+    (``stage-position`` less ``OffsetFromWellCenterUm``) is at (23300, 20200) um, where ANSI/SLAS 4 puts B02 at
+    (23380, 20240) from the corner of A01, and the upper row of sites (``SiteY`` 1) lies at the smaller y;
+    faim-ipa and OpenHCS stitch ImageXpress sites with y down. ``pixels_per_unit`` is not used: the text states
+    its own calibration.
     """
     text = text[:MAX_CHARACTERS]
     if "<MetaData" not in text or "prop" not in text:
@@ -48,11 +65,7 @@ def parse_metaseries(text: str, pixels_per_unit: float = 0.0) -> HeaderFacts | N
             "The MetaSeries text declares a DOCTYPE or an entity and was not read.",
             hint="Real microscope files have none.",
         )
-    values: dict[str, str] = {}
-    for element in _PROP.finditer(text):
-        attributes = dict(_ATTRIBUTE.findall(element[1]))
-        if "id" in attributes and "value" in attributes:
-            values.setdefault(html.unescape(attributes["id"]), html.unescape(attributes["value"]).strip())
+    values = _properties(text)
     return HeaderFacts(
         x_um=number(values.get("stage-position-x")),
         y_um=number(values.get("stage-position-y")),
@@ -63,6 +76,22 @@ def parse_metaseries(text: str, pixels_per_unit: float = 0.0) -> HeaderFacts | N
         acquired=_time(values.get("acquisition-time-local", "")),
         details={name: values[key] for key, name in _DETAILS.items() if values.get(key)},
     )
+
+
+def _properties(text: str) -> dict[str, str]:
+    """The properties that are used, by their id; of several with one id the first counts."""
+    values: dict[str, str] = {}
+    name = value = ""
+    for begin, attribute, content in _PROP.findall(text):
+        if begin:
+            name = value = ""
+        elif attribute == "id":
+            name = content
+        else:
+            value = content
+        if name in _USED and value:
+            values.setdefault(name, html.unescape(value).strip())
+    return values
 
 
 def _pixel_size(values: Mapping[str, str]) -> float:

@@ -1,13 +1,18 @@
-"""The layout of a MetaXpress export: TimePoint and ZStep folders, an HTD file, MetaSeries XML in each image."""
+"""Layouts of MetaXpress: its exports (TimePoint and ZStep folders, an HTD file) and its database's own folders.
+
+Either has MetaSeries XML in each image.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from html import escape
 from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
 
 from hcs_steps.plate.formats.imagexpress_names import ImageName, format_image_name
-from hcs_steps.plate.inventory import PlaneKey
+from hcs_steps.plate.inventory import Plane, PlaneKey
 from hcs_steps.plate.synthetic.model import START, Layout, SyntheticPlate, write_tiff
 from hcs_steps.plate.wells import parse_well, plate_dimensions, sort_wells
 
@@ -25,19 +30,44 @@ def write_imagexpress(folder: Path, plate: SyntheticPlate, compression: str | No
     )
     (folder / f"{plate.name}.HTD").write_bytes(plan.encode("latin-1"))
     for plane in plate.written:
-        text = metaseries_text(
-            plane.well,
-            plane.site,
-            plate.channels[plane.channel],
-            position_um=(plane.x_um, plane.y_um, plane.z_um),
-            pixel_size_um=plane.pixel_size_um,
-            shape=(plane.height, plane.width),
-            acquired=START + timedelta(seconds=plane.time_s),
-        )
         place = folder / f"TimePoint_{plane.timepoint}" / (f"ZStep_{plane.z_index}" if depth > 1 else "")
         name = ImageName(plate.name, plane.well, plane.site, plane.channel, guid="", thumbnail=False)
         pixels = plate.pixels(PlaneKey(*plane[:5]))
-        write_tiff(place / format_image_name(name), pixels, compression=compression, description=text)
+        write_tiff(
+            place / format_image_name(name), pixels, compression=compression, description=_text(plate, plane)
+        )
+
+
+def write_database(folder: Path, plate: SyntheticPlate, compression: str | None) -> None:
+    """``2024-01-01/1334/[TimePoint_<t>/][ZStep_<z>/]<plate>_A01_s1_w1<GUID>.tif``, each with a ``_thumb`` twin."""
+    acquisition = folder / f"{START:%Y-%m-%d}" / "1334"
+    depth, times = len(plate.values("z_index")), len(plate.values("timepoint"))
+    for plane in plate.written:
+        place = acquisition / (f"TimePoint_{plane.timepoint}" if times > 1 else "")
+        place /= f"ZStep_{plane.z_index}" if depth > 1 else ""
+        pixels = plate.pixels(PlaneKey(*plane[:5]))
+        for thumbnail in (False, True):
+            identity = f"{plate.name} {plane[:5]} {thumbnail}"
+            guid = str(uuid5(NAMESPACE_URL, identity)).upper()
+            name = ImageName(plate.name, plane.well, plane.site, plane.channel, guid, thumbnail)
+            write_tiff(
+                place / format_image_name(name, ".tif"),
+                pixels[::4, ::4] if thumbnail else pixels,
+                compression=compression,
+                description=_text(plate, plane),
+            )
+
+
+def _text(plate: SyntheticPlate, plane: Plane) -> str:
+    return metaseries_text(
+        plane.well,
+        plane.site,
+        plate.channels[plane.channel],
+        position_um=(plane.x_um, plane.y_um, plane.z_um),
+        pixel_size_um=plane.pixel_size_um,
+        shape=(plane.height, plane.width),
+        acquired=START + timedelta(seconds=plane.time_s),
+    )
 
 
 def htd_text(
@@ -94,7 +124,9 @@ def metaseries_text(
         ("z-position", "float", f"{z:.9g}"),
         ("_IllumSetting_", "string", channel),
     ]
-    lines = [f'<prop id="{name}" type="{kind}" value="{value}"/>' for name, kind, value in properties]
+    lines = [
+        f'<prop id="{name}" type="{kind}" value="{escape(str(value))}"/>' for name, kind, value in properties
+    ]
     return "\n".join(["<MetaData>", "<PlaneInfo>", *lines, "</PlaneInfo>", "</MetaData>"])
 
 
@@ -105,5 +137,18 @@ def _flag(value: bool) -> str:
 IMAGEXPRESS = Layout(
     "imagexpress",
     write_imagexpress,
-    frozenset({"site", "z_index", "timepoint", "positions", "pixel_size_um", "channel_names", "dimensions"}),
+    frozenset(
+        {
+            "site",
+            "z_index",
+            "timepoint",
+            "positions",
+            "pixel_size_um",
+            "channel_names",
+            "dimensions",
+            "site_list",
+        }
+    ),
 )
+
+IMAGEXPRESS_DATABASE = Layout("imagexpress", write_database, IMAGEXPRESS.states - {"dimensions", "site_list"})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from hcs_steps.plate.synthetic.harmony import HARMONY, HARMONY_V7
 from hcs_steps.plate.synthetic.imagexpress import IMAGEXPRESS, IMAGEXPRESS_DATABASE
-from hcs_steps.plate.synthetic.incell import INCELL
+from hcs_steps.plate.synthetic.incell import INCELL, INCELL_2000
 from hcs_steps.plate.synthetic.model import Layout
 from hcs_steps.plate.synthetic.ome_tiff import OME_TIFF
 from hcs_steps.plate.synthetic.ome_zarr import OME_ZARR_04, OME_ZARR_05
@@ -16,6 +16,7 @@ from hcs_steps.plate.synthetic.yokogawa import CQ1, YOKOGAWA
 
 LAYOUTS: Mapping[str, Layout] = {
     "incell": INCELL,
+    "incell-2000": INCELL_2000,
     "scanr": SCANR,
     "imagexpress": IMAGEXPRESS,
     "imagexpress-database": IMAGEXPRESS_DATABASE,

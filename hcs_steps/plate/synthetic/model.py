@@ -26,10 +26,12 @@ Fact = Literal[
     "pixel_size_um",
     "channel_names",
     "dimensions",
+    "site_list",
     "listed",
 ]
 """What names and metadata of a layout can state. ``positions`` may have an origin of their own; ``listed``
-says that the metadata list every plane, so that a lost file is known whatever its neighbours have."""
+says that the metadata list every plane, so that a lost file is known whatever its neighbours have, ``site_list``
+that they list the sites which every well has."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.formats.htd import parse_htd, read_htd
-from hcs_steps.plate.formats.htd_check import compare_with_files, promised_but_absent
+from hcs_steps.plate.formats.htd_check import compare_with_files, expected_planes, promised_but_absent
 from hcs_steps.plate.inventory import PlaneKey
 from hcs_steps.plate.synthetic.imagexpress import htd_text
 
@@ -24,6 +24,25 @@ def test_site_grid_with_holes_numbers_acquired_sites_row_by_row():
     )
     assert htd.site_grid == (2, 3)
     assert htd.sites == {1: (0, 0), 2: (0, 2), 3: (1, 1)}
+
+
+def test_without_sites_there_is_one():
+    htd = parse_htd('"Sites", FALSE\r\n"XSites", 3\r\n"YSites", 2\r\n')
+    assert (htd.site_grid, htd.sites) == ((1, 1), {1: (0, 0)})
+
+
+def test_a_plan_of_1536_wells():
+    htd = parse_htd(htd_text(["A01", "AA01", "AF48"], sites=(1, 1), channels=["a"]))
+    assert (htd.rows, htd.columns, htd.wells) == (32, 48, ("A01", "AA01", "AF48"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'"HTSInfoFile", Version 1.0', '"XWells", 12\n"YWells", 8\n'.encode("utf-16")]
+)
+def test_a_file_that_states_nothing_is_refused(tmp_path, content):
+    (tmp_path / "x.HTD").write_bytes(content)
+    with pytest.raises(PlateError, match="states neither wells nor sites nor waves"):
+        read_htd(tmp_path / "x.HTD")
 
 
 def test_synthetic_text_round_trip():
@@ -104,3 +123,15 @@ def test_what_was_promised_is_summarised():
     htd = parse_htd(htd_text(["A01", "A02"], sites=(1, 1), channels=["a", "b", "c"], timepoints=5))
     found = [*planes(channels=(1,), timepoints=(1, 2, 3)), *planes(channels=(2,), timepoints=(1,))]
     assert [problem.what for problem in promised_but_absent(htd, found)] == ["c3", "t4-5", "c2 t2-3", "A02"]
+    htd = parse_htd(htd_text(["A01"], sites=(2, 2), channels=["a"]))
+    assert [problem.what for problem in promised_but_absent(htd, planes(sites=(1, 3)))] == ["s2,4"]
+
+
+def test_wells_should_have_the_sites_that_the_plan_and_other_wells_have():
+    htd = parse_htd(htd_text(["A01", "A02", "A03"], sites=(2, 2), channels=["a", "b"], z=3))
+    found = [*planes(("A01",), sites=(1, 2), z=(1, 2)), *planes(("A02",), sites=(1,), channels=(2,), z=(0,))]
+    kinds = {(1, 1, 1), (1, 2, 1), (2, 0, 1)}
+    expected = {PlaneKey(well, site, *kind) for well in ("A01", "A02") for site in (1, 2) for kind in kinds}
+    assert expected_planes(htd, found) == expected
+    assert expected_planes(htd, [*found, *planes(sites=(5,))]) is None
+    assert expected_planes(parse_htd(""), found) is None

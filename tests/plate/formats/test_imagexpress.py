@@ -10,7 +10,7 @@ import tifffile
 
 from hcs_steps.errors import ConfigError, PlateError
 from hcs_steps.plate import headers, open_plate
-from hcs_steps.plate.synthetic.imagexpress import metaseries_text
+from hcs_steps.plate.synthetic.imagexpress import htd_text, metaseries_text
 
 
 def image(path, shape=(4, 4), **text):
@@ -33,8 +33,100 @@ def test_lost_sites_and_channels_are_summarised(tiny_plate, problems):
     for name in ("B03_s2_w1", "B03_s2_w2", "B04_s1_w2", "B04_s2_w2"):
         (plate / "TimePoint_1" / f"P1_{name}.TIF").unlink()
     inventory = open_plate(plate)
-    assert problems(inventory, "missing") == ["B04 c2", "B03 s2"]
-    assert len(inventory.missing) == 2
+    assert problems(inventory, "missing") == ["B03 s2", "B04 c2"]
+    assert len(inventory.missing) == 4
+
+
+def test_without_a_plan_a_whole_site_is_only_hinted_at(tiny_plate, problems):
+    plate = tiny_plate(wells=["B02", "B03", "B04"])
+    (plate / "P1.HTD").unlink()
+    for wave in (1, 2):
+        (plate / "TimePoint_1" / f"P1_B03_s2_w{wave}.TIF").unlink()
+    inventory = open_plate(plate)
+    assert problems(inventory, "missing") == ["B03 s2"]
+    assert inventory.missing == ()
+
+
+def test_sites_that_the_plan_does_not_know_leave_it_to_the_neighbours(tiny_plate, problems):
+    plate = tiny_plate(wells=["B02", "B03", "B04"])
+    image(plate / "TimePoint_1" / "P1_B02_s7_w1.TIF")
+    (plate / "TimePoint_1" / "P1_B03_s2_w1.TIF").unlink()
+    (plate / "TimePoint_1" / "P1_B03_s2_w2.TIF").unlink()
+    inventory = open_plate(plate)
+    assert inventory.missing == (("B02", 7, 2, 1, 1),)
+    assert "2 sites per well, the files have 1-2,7" in inventory.disagreements[0]
+
+
+def test_a_site_that_no_well_has_is_summarised(tiny_plate, problems):
+    plate = tiny_plate(sites=(2, 2))
+    for path in plate.rglob("*_s3_*"):
+        path.unlink()
+    inventory = open_plate(plate)
+    assert inventory.missing == ()
+    assert problems(inventory, "missing") == ["s3"]
+    assert {(p.site, p.grid_row, p.grid_column) for p in inventory.planes} == {
+        (1, 0, 0),
+        (2, 0, 1),
+        (4, 1, 1),
+    }
+
+
+def test_sites_of_a_grid_with_holes_get_their_cells(tmp_path):
+    plan = htd_text(["A01", "A02"], sites=(2, 3), channels=["a"])
+    plan = plan.replace('"SiteSelection1", TRUE, TRUE, TRUE', '"SiteSelection1", FALSE, TRUE, FALSE')
+    for well in ("A01", "A02"):
+        for site in (1, 2, 3, 4):
+            image(tmp_path / f"P_{well}_s{site}.TIF")
+    (tmp_path / "P.HTD").write_text(plan)
+    inventory = open_plate(tmp_path)
+    assert inventory.grid_dimensions == (2, 3)
+    assert {(p.site, p.grid_row, p.grid_column) for p in inventory.planes} == {
+        (1, 0, 1),
+        (2, 1, 0),
+        (3, 1, 1),
+        (4, 1, 2),
+    }
+
+
+MIXED = [
+    *(f"TimePoint_1/P_{well}_s1_w{wave}.TIF" for well in ("A01", "A02") for wave in (1, 2, 3)),
+    *(
+        f"TimePoint_1/ZStep_{z}/P_{well}_s1_w{wave}.TIF"
+        for well in ("A01", "A02")
+        for wave in (1, 2, 4)
+        for z in (1, 2)
+    ),
+    *(f"TimePoint_2/P_{well}_s1_w1.TIF" for well in ("A01", "A02")),
+]
+
+
+@pytest.mark.parametrize("with_plan", [True, False])
+def test_stacks_projections_and_single_planes_in_one_plate(tmp_path, problems, with_plan):
+    """Waves 1 and 2 as stack and projection, 3 as one plane, 4 in the stack only, and 1 again later."""
+    for name in MIXED:
+        image(tmp_path / name)
+    if with_plan:
+        plan = htd_text(["A01", "A02"], sites=(1, 1), channels=list("abcd"), z=2, timepoints=2)
+        (tmp_path / "P.HTD").write_text(plan)
+    for name in ("TimePoint_1/P_A02_s1_w3.TIF", "TimePoint_1/ZStep_2/P_A01_s1_w4.TIF"):
+        (tmp_path / name).unlink()
+    inventory = open_plate(tmp_path)
+    kinds = {plane[2:5] for plane in inventory.planes}
+    stack = {(wave, z, 1) for wave in (1, 2, 4) for z in (1, 2)}
+    assert kinds == stack | {(1, 0, 1), (2, 0, 1), (3, 0, 1), (1, 0, 2)}
+    assert inventory.missing == (("A01", 1, 4, 2, 1), ("A02", 1, 3, 0, 1))
+    promised = ["c2 t2", "c3 t2", "c4 t2"] if with_plan else []
+    assert set(problems(inventory, "missing")) == {"A01 s1 c4 z2 t1", "A02 c3", *promised}
+    assert inventory.disagreements == ()
+
+
+def test_a_well_without_any_file_is_not_refused_but_reported(tiny_plate, problems):
+    plate = tiny_plate()
+    for path in plate.rglob("*_B03_*"):
+        path.unlink()
+    inventory = open_plate(plate)
+    assert inventory.missing == ()
+    assert problems(inventory, "missing") == ["B03"]
 
 
 def test_a_channel_without_stack_is_not_missed_in_it(tmp_path, problems):
@@ -80,24 +172,20 @@ def test_a_second_file_of_a_plane_is_a_duplicate(tiny_plate, problems):
     assert inventory.planes[0].path == "TimePoint_1/P1_B02_s1_w1.TIF"
 
 
-def test_a_folder_of_several_plates_is_refused(tmp_path):
-    for plate in ("one", "two"):
-        image(tmp_path / plate / f"{plate}_A01_s1_w1.tif")
-    with pytest.raises(PlateError, match=r"2 plates \('one', 'two'\)"):
-        open_plate(tmp_path)
-
-
 def test_foreign_thumbnail_and_hidden_files(tiny_plate, problems):
     plate = tiny_plate()
     image(plate / "overview.tif")
     image(plate / "TimePoint_1" / "P1_B02_s1_w1_thumb.TIF")
     image(plate / "TimePoint_1" / "._P1_B02_s1_w1.TIF")
+    image(plate / "ShadingCorrection_w1.tif")
     (plate / "notes.txt").write_text("x")
+    (plate / "Thumbs.db").write_bytes(b"x")
+    (plate / "P1_B02_s1.stk").write_bytes(b"x")
     inventory = open_plate(plate)
     assert len(inventory.planes) == 8
-    assert problems(inventory, "unparsed") == ["overview.tif"]
+    assert problems(inventory, "unparsed") == ["ShadingCorrection_w1.tif", "overview.tif", "P1_B02_s1.stk"]
     assert len(problems(inventory, "excluded")) == 2
-    assert inventory.metadata["sidecar_files"] == "2"
+    assert inventory.metadata["sidecar_files"] == "4"
 
 
 def test_flat_plates_with_dates_spaces_and_1536_wells(tmp_path):

@@ -54,6 +54,15 @@ def test_any_text_is_a_name_or_none(text):
         (f"P-M_E07_s1{GUID}.tif", ("P-M", "E07", 1, None, GUID, False)),
         (f"P-M_E07_s1_w1_thumb{GUID}.tif", ("P-M", "E07", 1, 1, GUID, True)),
         ("P_E07_s1_w1_Thumb.tif", ("P", "E07", 1, 1, "", True)),
+        (f"P_E07_s1_[{GUID}].tif", ("P", "E07", 1, None, GUID, False)),
+        (f"P_E07_s1_w2_thumb_[{GUID}].tif", ("P", "E07", 1, 2, GUID, True)),
+        (f"P_E07{GUID}.tif", ("P", "E07", None, None, GUID, False)),
+        ("P12_A01_B02_s1_w1.TIF", ("P12_A01", "B02", 1, 1, "", False)),
+        ("P_s1_w2_A01_s3_w1.TIF", ("P_s1_w2", "A01", 3, 1, "", False)),
+        ("P\n1_A01_s1.TIF", ("P\n1", "A01", 1, None, "", False)),
+        ("P_W01.TIF", ("P", "W01", None, None, "", False)),
+        ("p_w01_s2_w1.tif", ("p", "W01", 2, 1, "", False)),
+        ("p_z01_s2.tif", ("p", "Z01", 2, None, "", False)),
     ],
 )
 def test_forms(name, expected):
@@ -61,14 +70,31 @@ def test_forms(name, expected):
 
 
 @pytest.mark.parametrize(
-    "name", ["Index.tif", "P_AG01_s1.tif", "P_A49_s1.tif", "P_A01_s1_w1_x.tif", "P_A01_sx.tif"]
+    "name",
+    [
+        "Index.tif",
+        "P_AG01_s1.tif",
+        "P_A49_s1.tif",
+        "P_A01_s1_w1_x.tif",
+        "P_A01_sx.tif",
+        # Sites and waves of names without a well, as MetaMorph writes them, are no wells.
+        "ShadingCorrection_w1.tif",
+        "ShadingCorrection_W1.TIF",
+        "exp_w1_s2.TIF",
+        "exp_s3_w1.TIF",
+        "exp_s1_t2.TIF",
+        "exp_w01_s01.tif",
+        "exp_t01.tif",
+        f"P_A01_s1_[{GUID}.tif",
+    ],
 )
 def test_other_names(name):
     assert parse_image_name(name) is None
 
 
 def test_folders_in_any_case_and_depth():
-    assert parse_folders("2023-02-21/1334/TimePoint_3/ZStep_12") == FolderNumbers(3, 12)
-    assert parse_folders("timepoint_2/x") == FolderNumbers(2, None)
-    assert parse_folders("ZSTEP_0") == FolderNumbers(None, 0)
-    assert parse_folders("") == FolderNumbers(None, None)
+    assert parse_folders("2023-02-21/1334/TimePoint_3/ZStep_12") == FolderNumbers(3, 12, "2023-02-21/1334")
+    assert parse_folders("timepoint_2/x") == FolderNumbers(2, None, "")
+    assert parse_folders("ZSTEP_0") == FolderNumbers(None, 0, "")
+    assert parse_folders("a/b") == FolderNumbers(None, None, "a/b")
+    assert parse_folders("") == FolderNumbers(None, None, "")

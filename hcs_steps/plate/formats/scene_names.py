@@ -11,6 +11,7 @@ is left over, or if it has the word "well".
                                       number of a site, as ZEN counts through the plate
 ``plate_B02_s1``, ``B-02_f03``        names of files: anything, then the well, then the site
 ``WellA01_PointA01_0000_...``         names that NIS-Elements JOBS writes, with the point's number
+``A01_0000``, ``PointA01_0000``       and its points
 ====================================  ==============================================================
 """
 
@@ -40,6 +41,7 @@ _WORD = re.compile(
 _JOBS = re.compile(
     r"(?:.*_)?Well([A-Z]{1,2})([0-9]{1,2})(?:_Point[A-Z]{1,2}[0-9]{1,2}_([0-9]{1,6}))?(?:_.*)?", re.IGNORECASE
 )
+_POINT = re.compile(r"(?:Point)?([A-Z]{1,2})([0-9]{1,2})_([0-9]{4})")
 _LABEL = re.compile(rf"{_WELL}(?:[ ]*[ _,;:-][ ]*{_SITE})?", re.IGNORECASE)
 _SCENE = re.compile(rf"(?:Scene[ _])?(?:(?:P|TR)[0-9]{{1,6}}|([A-Z]{{1,2}}[0-9]{{1,2}}))-{_TIGHT}")
 _FILE = re.compile(rf"(.*[_ .-])?{_TIGHT}[_ .-]{_SITE}", re.IGNORECASE)
@@ -67,11 +69,11 @@ def place_in(text: str) -> NamedPlace | None:
     text = _SUFFIX.sub("", text.strip())
     if match := _JOBS.fullmatch(text) or _WORD.fullmatch(text):
         return _place(match[1], match[2], match[3], certain=True)
+    if match := _POINT.fullmatch(text):
+        return _place(match[1], match[2], match[3])
     if (match := _LABEL.fullmatch(text)) and match[1].isupper():
         return _place(match[1], match[2], match[3])
-    if (match := _SCENE.fullmatch(text)) and (
-        match[1] is None or _same(match[1], f"{match[2]}{match[3]}")
-    ):
+    if (match := _SCENE.fullmatch(text)) and (match[1] is None or _same(match[1], f"{match[2]}{match[3]}")):
         return _place(match[2], match[3], None, certain=True)
     if (match := _FILE.fullmatch(text)) and match[2].isupper():
         return _place(match[2], match[3], match[4])

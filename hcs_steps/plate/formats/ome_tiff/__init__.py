@@ -1,0 +1,1 @@
+"""OME-TIFF: TIFF files of many pages whose OME-XML says what the pages are."""
