@@ -10,7 +10,7 @@ from hcs_steps.compile.request import CompileOptions
 from hcs_steps.errors import ConfigError, HcsError, PlateError, nearest
 from hcs_steps.pipeline.enums import MissingPolicy
 from hcs_steps.pipeline.stacks import branch_value, group_stacks, output_keys
-from hcs_steps.plate import expand_wells
+from hcs_steps.plate import expand_wells, parse_well, sort_wells
 from hcs_steps.plate.inventory import Inventory, Plane
 from hcs_steps.storage.protocol import PlaneKey
 
@@ -32,10 +32,10 @@ def key_of(plane: Plane) -> PlaneKey:
 def select_units(inventory: Inventory, options: CompileOptions) -> tuple[dict[str, RawUnit], list[HcsError]]:
     """The plate's units after the filters, in plate order, by id (``A01``, or ``A01_s1`` by site)."""
     problems: list[HcsError] = []
-    wells: Sequence[str] = inventory.wells
+    wells: Sequence[str] = sort_wells([*inventory.wells, *(key.well for key in inventory.missing)])
     if options.wells is not None:
         try:
-            wells = expand_wells(options.wells, inventory.wells)
+            wells = expand_wells(options.wells, wells)
         except ConfigError as error:
             problems.append(error)
     chosen, selection_problems = _selection(inventory, options.select)
@@ -52,26 +52,37 @@ def select_units(inventory: Inventory, options: CompileOptions) -> tuple[dict[st
                 f"No plane of {inventory.plate_path} is left after the filters.", hint="Loosen 'select'."
             )
         )
-    missing = _missing_by_unit(inventory, options, chosen, grouped)
+    missing = _missing_by_unit(inventory, options, chosen, kept)
     units = {
-        name: RawUnit(planes[0].well, tuple(planes), tuple(missing.get(name, ())))
-        for name, planes in grouped.items()
+        name: RawUnit(well, tuple(grouped.get(name, ())), tuple(missing.get(name, ())))
+        for name, well in sorted(
+            {
+                **{name: planes[0].well for name, planes in grouped.items()},
+                **{name: name.partition("_")[0] for name in missing},
+            }.items(),
+            key=lambda unit: (parse_well(unit[1]), _site_of(unit[0])),
+        )
     }
     return units, problems
+
+
+def _site_of(unit: str) -> int:
+    """The site in a unit's id, 0 in a well's."""
+    return int(unit.partition("_s")[2] or 0)
 
 
 def _missing_by_unit(
     inventory: Inventory,
     options: CompileOptions,
     chosen: Mapping[str, set[int]],
-    units: Mapping[str, Sequence[Plane]],
+    wells: set[str],
 ) -> dict[str, list[PlaneKey]]:
-    """The inventory's missing planes that the selection covers, by unit; units with no plane are not there."""
+    """The inventory's missing planes that the selection covers, by unit, also of units that have no other."""
     lost: dict[str, list[PlaneKey]] = {}
     for well, *components in inventory.missing:
         key = PlaneKey(*components)
         name = well if options.parallel_by == "well" else f"{well}_s{key.site}"
-        if name in units and all(getattr(key, component) in values for component, values in chosen.items()):
+        if well in wells and all(getattr(key, component) in values for component, values in chosen.items()):
             lost.setdefault(name, []).append(key)
     return lost
 
@@ -127,7 +138,9 @@ class LayoutBook:
         keys = tuple(key_of(plane) for plane in raw.planes)
         blank: tuple[PlaneKey, ...] = ()
         refused = ""
-        if raw.missing and policy is MissingPolicy.FAIL_UNIT:
+        if not raw.planes:
+            refused = f"none of its {len(raw.missing)} planes is on the plate"
+        elif raw.missing and policy is MissingPolicy.FAIL_UNIT:
             listed = ", ".join(_plane_text(key) for key in raw.missing[:4])
             more = f" and {len(raw.missing) - 4} more" if len(raw.missing) > 4 else ""
             refused = f"planes are missing on the plate: {listed}{more}"

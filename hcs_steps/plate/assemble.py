@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 
@@ -26,10 +27,14 @@ def build_inventory(
     """Open the representative headers and put the inventory together; `PlateError` if there are no planes."""
     found = findings.found
     if not found:
+        why = "".join(f" {each.what}: {each.why}" for each in findings.problems[:1])
+        listed = f" The metadata list {len(findings.expected)} planes." if findings.expected else ""
         raise PlateError(
-            f"No file in {listing.root} is a plane of format {name!r}.",
-            hint="Leave `format` out to let it be recognised, or describe the names with `pattern`.",
+            f"No file in {listing.root} is a plane of format {name!r}.{listed}{why}",
+            hint="Check that the images were copied too; otherwise leave `format` out to let it be recognised, or "
+            "describe the names with `pattern`.",
         )
+    findings = _without_foreign_list(findings)
     survey = survey_headers(listing.root, found)
     stated = options.pixel_size_um if options.pixel_size_um is not None else findings.pixel_size_um
     planes = _planes(found, survey, stated)
@@ -85,6 +90,17 @@ def build_inventory(
         digest="",
         metadata=_metadata(listing, findings, survey, planes),
     )
+
+
+def _without_foreign_list(findings: Findings) -> Findings:
+    """A list of planes of which none is there is another plate's: it says nothing of what is missing."""
+    if not findings.expected or not findings.found.keys().isdisjoint(findings.expected):
+        return findings
+    sentence = (
+        f"None of the {len(findings.expected)} planes that the metadata list has a file: they seem to be another "
+        "plate's. What is missing is told by the neighbours."
+    )
+    return replace(findings, expected=None, disagreements=(*findings.disagreements, sentence))
 
 
 def _planes(found: Mapping[PlaneKey, Found], survey: HeaderSurvey, stated: float | None) -> tuple[Plane, ...]:
@@ -168,7 +184,9 @@ def _grid(
     """Every site's cell and the grid of a whole well: as configured, as metadata state it, or by positions."""
     sites = {(plane.well, plane.site) for plane in planes}
     if options.grid is not None:
-        layout_of = options.grid.cells(site for _, site in sites)
+        # A site that is listed and was lost keeps its place.
+        listed = {(key.well, key.site) for key in findings.expected or ()}
+        layout_of = options.grid.cells(site for _, site in sites | listed)
         return {place: layout_of[place[1]] for place in sites}, (options.grid.rows, options.grid.columns)
     if findings.site_cells and findings.grid_dimensions:
         stated = findings.site_cells

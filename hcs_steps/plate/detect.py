@@ -49,7 +49,7 @@ def detect(listing: FileListing) -> tuple[tuple[Reader, Evidence], ...]:
         examples = ", ".join(entry.path for entry in (listing.images or listing.files)[:3])
         raise PlateError(
             f"The format of {listing.root} is unknown: {len(listing.images)} TIFF files among "
-            f"{len(listing.files)} files, for example {examples}.{_nearly(judged)}",
+            f"{len(listing.files)} files, for example {examples}.{_nearly(judged)}{_skipped(listing)}",
             hint=f"Set `format:` ({', '.join(reader.name for reader in READERS)}), or describe file names "
             "with `pattern:`, a regex with groups such as (?P<well>...) and (?P<channel>...).",
         )
@@ -67,6 +67,11 @@ def _nearly(judged: Sequence[tuple[Reader, Evidence]]) -> str:
     """What the best of the readers that do not fit has to say."""
     reader, evidence = max(judged, key=lambda pair: (pair[1].score, bool(pair[1].sentences)))
     return f" Nearest is {reader.name}: {' '.join(evidence.sentences)}" if evidence.sentences else ""
+
+
+def _skipped(listing: FileListing) -> str:
+    """The first of what was not entered or read, which may be where the images are."""
+    return "".join(f" {path} was left out: {why}" for path, why in listing.skipped[:1])
 
 
 def _with_others(fitting: Sequence[tuple[Reader, Evidence]]) -> tuple[Reader, Evidence]:

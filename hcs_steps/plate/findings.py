@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from hcs_steps.errors import PlateError
 from hcs_steps.plate.inventory import NAN, PlaneKey, Problem
 from hcs_steps.plate.listing import FileEntry
 
@@ -76,16 +77,50 @@ class Findings:
     pixel_size_um: float | None = None
 
 
+FEW = 2
+CROWD = 0.25
+"""Number and share of the planes that may have a second file beside the first: more are several plates."""
+
+
 def collect(parsed: Iterable[tuple[PlaneKey, Found]]) -> tuple[dict[PlaneKey, Found], list[Problem]]:
-    """One file per plane, the first that comes, and a problem for every further one."""
+    """One file per plane and a problem for every further one.
+
+    Of several files the one in the fewest folders counts, then the first by path: a folder of masks or results
+    with the same names lies below its plate. Raises `PlateError` where files beside each other, in one folder or
+    in two of the same depth, claim many of the planes: they are two plates, or nothing tells them apart.
+    """
     kept: dict[PlaneKey, Found] = {}
-    duplicates = []
+    rivals: list[tuple[PlaneKey, Found]] = []
     for key, found in parsed:
         first = kept.setdefault(key, found)
         if first is not found:
-            why = f"A second file of {plane_label(key)}; {first.file.path} is used."
-            duplicates.append(Problem("duplicate", found.file.path, why))
-    return kept, duplicates
+            better = _order(found) < _order(first)
+            kept[key] = found if better else first
+            rivals.append((key, first if better else found))
+    beside = [(key, found) for key, found in rivals if _depth(found) == _depth(kept[key])]
+    if len(beside) > max(FEW, CROWD * len(kept)):
+        key, found = beside[0]
+        raise PlateError(
+            f"{len(beside)} files claim planes that another file beside them has: {kept[key].file.path} and "
+            f"{found.file.path} are both {plane_label(key)}.",
+            hint="Give the folder of one plate; if it is one, a `pattern` must tell its files apart.",
+        )
+    return kept, [
+        Problem(
+            "duplicate",
+            found.file.path,
+            f"A second file of {plane_label(key)}; {kept[key].file.path} is used.",
+        )
+        for key, found in rivals
+    ]
+
+
+def _depth(found: Found) -> int:
+    return found.file.path.count("/")
+
+
+def _order(found: Found) -> tuple[int, str, int]:
+    return _depth(found), found.file.path, found.page
 
 
 def plane_label(key: PlaneKey) -> str:

@@ -17,13 +17,15 @@ PROBLEM_KINDS = (
     "missing",
     "zero-byte",
     "unreadable",
+    "layout",
     "copy",
     "constant",
     "duplicate",
     "unparsed",
     "excluded",
 )
-"""Worst first: planes that are not there, files that cannot be used, planes that hold nothing of their own (a
+"""Worst first: planes that are not there, files that cannot be used, images of another shape or
+dtype than their neighbours', planes that hold nothing of their own (a
 copy of another one, or a single value), and files that were left out."""
 
 

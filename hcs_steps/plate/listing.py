@@ -42,6 +42,11 @@ class FileEntry(NamedTuple):
         return self.path.lower().endswith(IMAGE_SUFFIXES)
 
 
+def folder_of(entry: FileEntry) -> str:
+    """The folder of a file, relative to the plate; empty for the plate's own."""
+    return entry.path.rpartition("/")[0]
+
+
 @dataclass(frozen=True)
 class FileListing:
     """All files of a plate folder, sorted by path.

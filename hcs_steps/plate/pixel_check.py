@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.findings import plane_label
@@ -28,9 +28,20 @@ WORKERS = 4
 _AT_ONCE = 64
 
 
+class Layout(NamedTuple):
+    """The shape and dtype of an image."""
+
+    height: int
+    width: int
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.height} x {self.width} {self.dtype}"
+
+
 @dataclass(frozen=True)
 class PixelCheck:
-    """What was found: problems of the kinds ``copy``, ``constant`` and ``unreadable``, and how much was looked at."""
+    """Problems of the kinds ``copy``, ``constant``, ``layout`` and ``unreadable``, and how much was looked at."""
 
     problems: tuple[Problem, ...]
     planes_read: int
@@ -50,7 +61,10 @@ def check_pixels(inventory: Inventory, *, deep: bool = False) -> PixelCheck:
     problems = []
     readable = [plane for plane in chosen if plane.size and known.isdisjoint((plane.path, _label(plane)))]
     for plane, result in _read(Path(inventory.plate_path), readable):
-        if isinstance(result, str):
+        if isinstance(result, Layout):
+            told = Layout(plane.height, plane.width, plane.dtype)
+            problems.append(Problem("layout", _label(plane), f"The image is {result}, expected was {told}."))
+        elif isinstance(result, str):
             problems.append(Problem("unreadable", plane.path, result))
         elif isinstance(result, bytes):
             original = first.setdefault(result, plane)
@@ -75,8 +89,10 @@ def _sample(inventory: Inventory) -> Sequence[Plane]:
     return [stack[len(stack) // 2] for (_, _, timepoint), stack in stacks.items() if timepoint in timepoints]
 
 
-def _read(plate: Path, planes: Sequence[Plane]) -> Iterator[tuple[Plane, bytes | int | float | str]]:
-    """Each plane with the hash of its pixels, its only value, or the reason why it cannot be read."""
+def _read(plate: Path, planes: Sequence[Plane]) -> Iterator[tuple[Plane, bytes | int | float | str | Layout]]:
+    """Each plane with the hash of its pixels, its only value, the reason why it cannot be
+    read, or its layout if that is not the inventory's.
+    """
     with ThreadPoolExecutor(WORKERS) as pool:
         for batch in _batches(planes):
             yield from zip(batch, pool.map(lambda plane: _identity(plate, plane), batch), strict=True)
@@ -86,13 +102,17 @@ def _batches(planes: Sequence[Plane]) -> Iterable[Sequence[Plane]]:
     return (planes[start : start + _AT_ONCE] for start in range(0, len(planes), _AT_ONCE))
 
 
-def _identity(plate: Path, plane: Plane) -> bytes | int | float | str:
+def _identity(plate: Path, plane: Plane) -> bytes | int | float | str | Layout:
     from hcs_steps.plate.pixels import read_plane
 
     try:
         image = read_plane(plate, plane)
     except PlateError as error:
         return error.message
+    height, width = image.shape
+    layout = Layout(height, width, image.dtype.name)
+    if plane.dtype and layout != (plane.height, plane.width, plane.dtype):
+        return layout
     if image.size and image.min() == image.max():
         value: int | float = image.flat[0].item()
         return value

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hcs_steps.plate.inventory import PROBLEM_KINDS, Inventory, Problem
-from hcs_steps.plate.listing import IMAGE_SUFFIXES
 from hcs_steps.plate.pixel_check import PixelCheck
 from hcs_steps.plate.wells import compact_wells, row_name, well_name
 
@@ -38,11 +37,11 @@ def inventory_json(inventory: Inventory, checked: PixelCheck | None = None) -> d
         "evidence": list(inventory.evidence),
         "digest": inventory.digest,
         "planes": len(planes),
-        # A TIFF of many pages is one file; the size of a plane of a Zarr array is that of its own chunks.
+        # A file of many pages counts once; the size of a plane of a Zarr array is that of its own chunks.
         "bytes": sum(
             size
             for _, size, _ in {
-                (plane.path, plane.size, 0 if plane.path.lower().endswith(IMAGE_SUFFIXES) else plane.page)
+                (plane.path, plane.size, 0 if "." in plane.path.rpartition("/")[2] else plane.page)
                 for plane in planes
             }
         ),
@@ -165,7 +164,7 @@ def _sites(facts: Mapping[str, Any]) -> str:
 def _positions(facts: Mapping[str, Any]) -> str:
     total, known, gridded = facts["sites_total"], facts["sites_with_position"], facts["sites_in_grid"]
     text = f"known for {known:,} of {total:,} sites"
-    return text if gridded in (0, total) else f"{text}; {total - gridded:,} sites lie on no grid"
+    return text if gridded == total or not known else f"{text}; {total - gridded:,} sites lie on no grid"
 
 
 def _compared(facts: Mapping[str, Any]) -> str:

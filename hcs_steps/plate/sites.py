@@ -35,7 +35,7 @@ _TEXT = re.compile(r"\s*(\d{1,4})\s*x\s*(\d{1,4})\s*(?:by\s+(rows|columns))?(\s+
 
 @dataclass(frozen=True)
 class SiteGrid:
-    """How sites are laid out where the files do not say: the sorted site numbers fill the cells in order.
+    """How sites are laid out where the files do not say: their numbers count the cells in order.
 
     Attributes
     ----------
@@ -86,14 +86,20 @@ class SiteGrid:
         return cls(value["rows"], value["columns"], str(value.get("order", "rows")), bool(value.get("snake")))
 
     def cells(self, sites: Iterable[int]) -> dict[int, Cell]:
-        """Site -> (row, column); `ConfigError` if there are more sites than cells."""
+        """Site -> (row, column) by its number, counted from 0, from 1, or from the lowest one.
+
+        So a site that was lost leaves its cell empty. Raises `ConfigError` if a site does not fit.
+        """
         numbers = sorted(set(sites))
-        if len(numbers) > self.rows * self.columns:
+        size = self.rows * self.columns
+        first = 0 if not numbers or numbers[0] == 0 else 1 if numbers[-1] <= size else numbers[0]
+        if numbers and numbers[-1] - first >= size:
             raise ConfigError(
-                f"`grid` has {self.rows} x {self.columns} cells, but the plate has {len(numbers)} sites.",
-                hint="Give the whole grid.",
+                f"`grid` has {self.rows} x {self.columns} cells, but the plate has {len(numbers)} sites, numbered "
+                f"{numbers[0]} to {numbers[-1]}.",
+                hint="Give the whole grid that the sites are numbered in.",
             )
-        return {site: self._cell(place) for place, site in enumerate(numbers)}
+        return {site: self._cell(site - first) for site in numbers}
 
     def _cell(self, place: int) -> Cell:
         length = self.columns if self.order == "rows" else self.rows
@@ -112,17 +118,14 @@ def cells_from_positions(positions: Mapping[Site, Position]) -> dict[Site, Cell]
     wells: defaultdict[str, dict[int, Position]] = defaultdict(dict)
     for (well, site), position in positions.items():
         wells[well][site] = position
-    # A site without a position leaves open which cell it takes, so its well has no grid; unless it is alone.
-    known = {
-        well: sites for well, sites in wells.items() if len(sites) == 1 or all(map(_is_known, sites.values()))
-    }
+    # A site without a position leaves open which cell it takes, so its well has no grid; unless all are alone.
+    alone = all(len(sites) == 1 for sites in wells.values())
+    known = {well: sites for well, sites in wells.items() if alone or all(map(_is_known, sites.values()))}
     scale = _scale(known.values())
     pitch = _pitch(known.values(), scale)
-    return {
-        (well, site): cell
-        for well, sites in known.items()
-        for site, cell in _well_cells(sites, pitch, scale).items()
-    }
+    cells = {well: _well_cells(sites, pitch, scale) for well, sites in known.items()}
+    whole = _usual_layout(cells.values())
+    return {(well, site): cell for well, own in cells.items() for site, cell in _anchored(own, whole).items()}
 
 
 def grid_dimensions(cells: Mapping[Site, Cell], sites: Iterable[Site]) -> Cell | None:
@@ -143,6 +146,27 @@ def extent(cells: Iterable[Cell]) -> Cell:
     """(rows, columns) of the smallest grid that begins at (0, 0) and holds the cells."""
     rows, columns = zip(*cells, strict=True)
     return max(rows) + 1, max(columns) + 1
+
+
+def _usual_layout(wells: Iterable[Mapping[int, Cell]]) -> Mapping[int, Cell]:
+    """Site -> cell in most of the wells that have the most sites."""
+    known = [tuple(sorted(own.items())) for own in wells]
+    most = max(map(len, known), default=0)
+    layouts = Counter(own for own in known if len(own) == most)
+    return dict(layouts.most_common(1)[0][0]) if layouts else {}
+
+
+def _anchored(cells: Mapping[int, Cell], whole: Mapping[int, Cell]) -> Mapping[int, Cell]:
+    """The cells of a well that has only some of the sites, moved to where whole wells have these sites."""
+    shifts = {
+        (whole[site][0] - row, whole[site][1] - column)
+        for site, (row, column) in cells.items()
+        if site in whole
+    }
+    if len(shifts) != 1 or not cells.keys() <= whole.keys():
+        return cells
+    ((down, right),) = shifts
+    return {site: (row + down, column + right) for site, (row, column) in cells.items()}
 
 
 def _is_known(position: Position) -> bool:

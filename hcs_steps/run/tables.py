@@ -29,7 +29,9 @@ def plane_table(
 ) -> Table:
     """The plane table of a stack: see `hcs_steps.functions.declare.PLANE_COLUMNS`."""
     keys = tuple(keys)
-    found = [planes.get(key) for key in keys]
+    at_site = _by_site(planes)
+    # A plane that is missing and reads as blank lies where the others of its site do.
+    found = [planes.get(key) or at_site.get(key.site) for key in keys]
     lengths = ("x_um", "y_um", "z_um", "time_s", "pixel_size_um")
     return {
         "well": np.array([well] * len(keys)),
@@ -51,8 +53,13 @@ def plane_table(
 
 def grid_of_sites(keys: Iterable[PlaneKey], planes: Mapping[PlaneKey, Plane]) -> Cell | None:
     """(rows, columns) of the grid that the sites of a stack lie in; None if one of them has no cell."""
-    cells = {(p.grid_row, p.grid_column) for p in (planes.get(key) for key in keys) if p is not None}
+    at_site = _by_site(planes)
+    cells = {(p.grid_row, p.grid_column) for p in (at_site.get(key.site) for key in keys) if p is not None}
     return None if not cells or min(min(cell) for cell in cells) < 0 else extent(cells)
+
+
+def _by_site(planes: Mapping[PlaneKey, Plane]) -> dict[int, Plane]:
+    return {key.site: planes[key]._replace(z_um=NAN, time_s=NAN) for key in sorted(planes, reverse=True)}
 
 
 def unit_table(

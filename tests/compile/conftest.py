@@ -10,7 +10,7 @@ from hcs_steps.compile import CompileOptions, Limits, compile_plate
 from hcs_steps.compile.plan import Plan
 from hcs_steps.pipeline import FunctionStep, GlobalPipelineConfig, Pipeline
 from hcs_steps.plate import well_name
-from hcs_steps.plate.inventory import Inventory, Plane
+from hcs_steps.plate.inventory import Inventory, Plane, PlaneKey
 
 OWN_FUNCTIONS = """
 from hcs_steps.functions.declare import step_function
@@ -107,7 +107,7 @@ class Lab:
         planes = tuple(planes)
         kept = tuple(change(plane) for plane in planes if not drop(plane))
         sites_kept = {(plane.well, plane.site) for plane in kept}
-        lost = (plane[:5] for plane in planes if drop(plane) and (plane.well, plane.site) in sites_kept)
+        lost = (PlaneKey(*plane[:5]) for plane in planes if drop(plane) and (plane.well, plane.site) in sites_kept)
         return Inventory(
             plate_path="/plates/P1",
             name="P1",

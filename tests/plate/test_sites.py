@@ -121,8 +121,22 @@ def test_impossible_grids(value, part):
 
 
 def test_more_sites_than_cells():
-    with pytest.raises(ConfigError, match="2 x 2 cells, but the plate has 5 sites"):
+    with pytest.raises(ConfigError, match="2 x 2 cells, but the plate has 5 sites, numbered 0 to 4"):
         SiteGrid(2, 2).cells(range(5))
+
+
+def test_a_lost_site_leaves_its_cell_empty():
+    assert SiteGrid(3, 3).cells([1, 3, 7, 9]) == {1: (0, 0), 3: (0, 2), 7: (2, 0), 9: (2, 2)}
+    assert SiteGrid(2, 2).cells([0, 3]) == {0: (0, 0), 3: (1, 1)}
+    assert SiteGrid(2, 2).cells([101, 104]) == {101: (0, 0), 104: (1, 1)}
+
+
+def test_a_well_that_lost_its_first_row_keeps_the_cells_of_the_others():
+    half = {
+        place: position for place, position in positions(in_rows(2, 3), well="B01").items() if place[1] > 3
+    }
+    cells = cells_from_positions(positions(in_rows(2, 3)) | half)
+    assert [cells["B01", site] for site in (4, 5, 6)] == [(1, 0), (1, 1), (1, 2)]
 
 
 def test_a_site_that_is_alone_needs_no_position():
@@ -136,5 +150,5 @@ def test_a_well_of_one_site_does_not_speak_for_the_others():
         ("A02", 2): (math.nan, math.nan),
     }
     cells = cells_from_positions(places)
-    assert cells == {("A01", 1): (0, 0)}
+    assert cells == {}
     assert grid_dimensions(cells, places) is None

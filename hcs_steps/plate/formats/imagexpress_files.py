@@ -107,10 +107,16 @@ def one_plate(planes: Sequence[ImageFile], root: Path) -> PlateFiles:
         groups[image.name.plate.casefold(), image.base].append(image)
     if len(groups) < 2:
         return PlateFiles(tuple(planes), tuple(problems), tuple(sentences))
-    main, *others = sorted(groups.values(), key=lambda group: (-len(group), group[0].entry.path))
+    main, *others = sorted(
+        groups.values(), key=lambda group: (-len(group), len(group[0].base), group[0].entry.path)
+    )
     kept, used = list(main), list(main)
     taken = {image.key for image in main}
     for group in others:
+        if _is_below(group, main):
+            why = "It lies in a folder below the plate's own, which has this well, site, wave and timepoint itself."
+            problems += [Problem("excluded", image.entry.path, why) for image in group]
+            continue
         shared = sum(image.key in taken for image in group)
         if group[0].name.plate.casefold() == main[0].name.plate.casefold():
             if _is_much(shared, main):
@@ -125,6 +131,15 @@ def one_plate(planes: Sequence[ImageFile], root: Path) -> PlateFiles:
         used += [image for image in group if image.key not in taken]
         taken |= {image.key for image in group}
     return PlateFiles(tuple(kept), tuple(problems), (*sentences, *_mixture(used)))
+
+
+def _is_below(group: Sequence[ImageFile], main: Sequence[ImageFile]) -> bool:
+    """Whether a folder below the main one holds something else of its planes, such as masks, under their names."""
+    base = main[0].base
+    inside = group[0].base != base and group[0].base.startswith(f"{base}/" if base else "")
+    # A mask has no z where its stack has.
+    have = {image.key._replace(z_index=0) for image in main}
+    return inside and any(image.key._replace(z_index=0) in have for image in group)
 
 
 def _is_much(count: int, main: Sequence[ImageFile]) -> bool:

@@ -2,103 +2,55 @@
 
 The ``.xdce`` lists every image with its well, indices, positions and time; without it, or where it does not
 know a file, names tell well, field, channel, z and time. Sites, z planes and timepoints have the numbers of the
-names, from 1 (the ``.xdce`` counts from 0); channels are numbered from 1 in the order of the wavelengths.
+names, from 1 (the ``.xdce`` counts from 0); channels are numbered from 1 in the order of the wavelengths. The
+facts of both are in `hcs_steps.plate.formats.incell_names` and `hcs_steps.plate.formats.incell_index`.
 
-Positions are ``PlatePosition_um``, whose origin is the plate's corner: x grows with the columns and y with the
-rows of the plate (a real field of well E03 has x 30,477 and y 45,277 um, at 9 mm per well), so y runs downwards.
-``OffsetFromWellCenter`` is not used, because no public source settles which way its y runs. Element names are
-those that Bio-Formats' InCellReader and TissueMAPS' ``incell`` metadata reader know.
+Names with something before the well (``Plate1_A - 01(...)``) are planes if all names have it; beside names without
+it, or images that the index lists, they are what somebody made of those, and are left out.
+
+`Inventory.metadata` gets, where known: ``xdce`` (its path), ``plate_id``, ``plate_type``, ``microscope``,
+``software_version``, ``objective``, ``magnification``, ``numerical_aperture`` and ``acquired``.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
-from xml.etree.ElementTree import Element
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.assemble import build_inventory
 from hcs_steps.plate.findings import Findings, Found, collect
-from hcs_steps.plate.inventory import NAN, Inventory, PlaneKey, Problem
+from hcs_steps.plate.formats.incell_index import SUFFIX, InCellIndex, read_index
+from hcs_steps.plate.formats.incell_names import (
+    InCellName,
+    number_waves,
+    parse_incell_name,
+    parse_indexed_name,
+    short_wave,
+)
+from hcs_steps.plate.inventory import Inventory, PlaneKey, Problem
 from hcs_steps.plate.listing import FileEntry, FileListing
 from hcs_steps.plate.reader import Evidence, ReadOptions
-from hcs_steps.plate.units import micrometres_in, number, whole
-from hcs_steps.plate.wells import canonical_well, well_name
-from hcs_steps.plate.xml_files import allowed_bytes, attributes, descendants, iter_xml, local
 
 XDCE_BONUS = 0.5
+SHOWN = 5
 
-_NAME = re.compile(
-    r"(?P<row>[A-Z]{1,2}) - (?P<column>\d{1,2})\("
-    r"(?:fld (?P<field>\d{1,6}) ?)?(?:wv (?P<wave>[^()]*?) ?)?"
-    r"(?:z (?P<z>\d{1,6}) ?)?(?:time (?P<time>\d{1,6})(?: - [\d.]+ ?m?s)? ?)?\)\.tiff?",
-    re.IGNORECASE,
-)
-
-
-class InCellName(NamedTuple):
-    """What a file name says; parts that it lacks are 1 and an empty ``wave``."""
-
-    well: str
-    site: int
-    wave: str
-    z_index: int
-    timepoint: int
-
-
-class _Listed(NamedTuple):
-    """One image of the index."""
-
-    key: PlaneKey
-    x_um: float
-    y_um: float
-    z_um: float
-    time_s: float
-
-
-@dataclass(frozen=True)
-class _Index:
-    """The facts of one ``.xdce``: path of its images (lower case) -> what is known, and facts of the plate."""
-
-    images: dict[str, _Listed] = field(default_factory=dict)
-    waves: dict[int, str] = field(default_factory=dict)
-    facts: dict[str, str] = field(default_factory=dict)
-    dimensions: list[tuple[int, int]] = field(default_factory=list)
-    pixel_size_um: list[float] = field(default_factory=list)
-
-
-def parse_name(name: str) -> InCellName | None:
-    """Parse a file name; None if it is not an InCell one."""
-    match = _NAME.fullmatch(name)
-    if match is None:
-        return None
-    try:
-        well = canonical_well(match["row"] + match["column"])
-    except PlateError:
-        return None
-    return InCellName(
-        well,
-        int(match["field"] or 1),
-        (match["wave"] or "").strip(),
-        int(match["z"] or 1),
-        int(match["time"] or 1),
-    )
+Named = tuple[FileEntry, InCellName]
 
 
 @dataclass(frozen=True)
 class InCellReader:
-    """A plate of an InCell Analyzer."""
+    """A plate of an InCell Analyzer, or one that MetaXpress wrote for IN Carta."""
 
     name: str = "incell"
 
     def evidence(self, listing: FileListing) -> Evidence:
-        """Share of fitting names, plus an ``.xdce`` file."""
-        fitting = sum(parse_name(entry.name) is not None for entry in listing.images)
-        index = listing.with_suffix(".xdce")
-        if not fitting and not index:
+        """Share of fitting names, plus an ``.xdce`` file, beside which MetaXpress' names fit as well."""
+        index = listing.with_suffix(SUFFIX)
+        parse = parse_indexed_name if index else parse_incell_name
+        if not index and not any(parse(entry.name) for entry in listing.image_sample):
             return Evidence(0.0)
+        fitting = sum(parse(entry.name) is not None for entry in listing.images)
         sentences = [
             f"{fitting} of {len(listing.images)} TIFF names are like A - 01(fld 1 wv DAPI - DAPI).tif."
         ]
@@ -108,151 +60,115 @@ class InCellReader:
         return Evidence(share + XDCE_BONUS * bool(index), tuple(sentences))
 
     def read(self, listing: FileListing, options: ReadOptions, evidence: Evidence) -> Inventory:
-        """Read the plate; `PlateError` if it has no planes, or the folder holds the indexes of several plates."""
-        index, problems = _read_index(listing)
-        return build_inventory(listing, self.name, _findings(listing, index, problems), options, evidence)
-
-
-def _read_index(listing: FileListing) -> tuple[_Index, list[Problem]]:
-    files = listing.with_suffix(".xdce")
-    sizes = {(entry.name.lower(), entry.size) for entry in files}
-    if len(sizes) > 1:
-        raise PlateError(
-            f"{listing.root} holds the indexes of {len(sizes)} plates: {files[0].path} and {files[1].path}.",
-            hint="Give the folder of one plate, and list the plates one by one.",
+        """Read the plate; `PlateError` if it has no planes, or the folder holds several plates."""
+        index = read_index(listing)
+        places = _places(index, listing)
+        named, problems = _by_name(listing, index, places)
+        waves = number_waves((name for _, name in named), index.waves)
+        found, duplicates = collect([*_listed(listing, index, places), *_named(named, waves)])
+        sentences = _several_plates(listing, named, duplicates)
+        if index.images and named and not index.damage:
+            sentences.append(
+                f"The index does not list {len(named)} images; their names say which planes they are."
+            )
+        size = index.pixel_size_um
+        complete = index.images and not index.damage
+        facts = {"xdce": index.path} | index.facts
+        findings = Findings(
+            {key: each._replace(pixel_size_um=size) for key, each in found.items()},
+            problems=(*_damage(index), *duplicates, *problems, *_other_kinds(listing, index, places)),
+            disagreements=(*index.sentences(), *sentences),
+            expected={each.key for each in index.images.values()} if complete else None,
+            channel_names={number: short_wave(wave) for (wave, _), number in waves.items()} | index.waves,
+            dimensions=index.dimensions,
+            metadata={key: value for key, value in facts.items() if value},
         )
-    index = _Index()
-    if not files:
-        return index, []
-    try:
-        _fill(index, listing, files[0])
-    except PlateError as error:
-        why = f"{error.message} The plate was read from its names."
-        return _Index(), [Problem("unreadable", files[0].path, why)]
-    index.facts["xdce"] = files[0].path
-    return index, []
+        return build_inventory(listing, self.name, findings, options, evidence)
 
 
-def _fill(index: _Index, listing: FileListing, file: FileEntry) -> None:
-    folder = file.path.rpartition("/")[0]
-    wanted = ("Image", "Wavelength", "ObjectiveCalibration", "Plate", "Creation", "Application")
-    for element in iter_xml(listing.root / file.path, *wanted, max_bytes=allowed_bytes(len(listing.files))):
-        values = attributes(element)
-        match local(element.tag):
-            case "Image":
-                _add_image(index, folder, element, values)
-            case "Wavelength" if "index" in values:
-                names = {local(e.tag): attributes(e).get("name", "") for e in element}
-                index.waves[whole(values["index"]) + 1] = _wave_name(names)
-            case "ObjectiveCalibration":
-                index.pixel_size_um.append(
-                    number(values.get("pixel_width")) * micrometres_in(values.get("unit", "um"))
-                )
-                index.facts["objective"] = values.get("objective_name", "")
-                index.facts["numerical_aperture"] = values.get("numerical_aperture", "")
-            case "Plate":
-                size = whole(values.get("rows")), whole(values.get("columns"))
-                if min(size) > 0:
-                    index.dimensions.append(size)
-                index.facts["plate_type"] = values.get("name", "")
-            case "Creation":
-                index.facts["acquired"] = f"{values.get('date', '')} {values.get('time', '')}".strip()
-            case "Application":
-                index.facts["software_version"] = values.get("software_version", "")
-
-
-def _wave_name(filters: Mapping[str, str]) -> str:
-    """``DAPI`` where both filters are called so, else ``UV - DAPI`` as in file names."""
-    excitation, emission = filters.get("ExcitationFilter", ""), filters.get("EmissionFilter", "")
-    return emission if excitation in ("", emission) else f"{excitation} - {emission}"
-
-
-def _add_image(index: _Index, folder: str, element: Element, values: Mapping[str, str]) -> None:
-    parts: dict[str, dict[str, str]] = {}
-    for child in element:
-        parts.setdefault(local(child.tag), attributes(child))
-    rows, columns = ([attributes(each) for each in descendants(element, name)] for name in ("Row", "Column"))
-    indices = parts.get("Identifier", {})
-    if not (rows and columns and indices and values.get("filename")):
-        return
-    try:
-        well = well_name(whole(rows[0].get("number")) - 1, whole(columns[0].get("number")) - 1)
-    except PlateError:
-        return
-    names = ("field_index", "wave_index", "z_index", "time_index")
-    site, channel, z_index, timepoint = (whole(indices.get(name)) + 1 for name in names)
-    position, focus = parts.get("PlatePosition_um", {}), parts.get("FocusPosition", {})
-    milliseconds, seconds = number(values.get("acquisition_time_ms")), number(values.get("timestamp_sec"))
-    path = values["filename"].replace("\\", "/")
-    place = f"{folder}/{path}".lstrip("/").lower()
-    index.images[place] = _Listed(
-        PlaneKey(well, site, channel, z_index, timepoint),
-        x_um=number(position.get("x")),
-        y_um=number(position.get("y")),
-        z_um=number(focus.get("z")) * micrometres_in(focus.get("unit", "um")),
-        time_s=milliseconds / 1000 if milliseconds == milliseconds else seconds,
-    )
-
-
-def _findings(listing: FileListing, index: _Index, problems: list[Problem]) -> Findings:
-    found: list[tuple[PlaneKey, Found]] = []
-    by_name: list[tuple[FileEntry, InCellName]] = []
-    listed_files = _lookup(index, listing)
-    for entry in listing.images:
-        listed = listed_files.get(entry.path.lower())
-        if listed:
-            key, x_um, y_um, z_um, time_s = listed
-            found.append((key, Found(entry, x_um=x_um, y_um=y_um, z_um=z_um, time_s=time_s)))
-        elif name := parse_name(entry.name):
-            by_name.append((entry, name))
-        else:
-            problems.append(Problem("unparsed", entry.path, "The name is not an InCell one."))
-    waves = _waves(index.waves, (name.wave for _, name in by_name))
-    for entry, name in by_name:
-        key = PlaneKey(name.well, name.site, waves[name.wave], name.z_index, name.timepoint)
-        found.append((key, Found(entry)))
-    kept, duplicates = collect(found)
-    size = next((each for each in index.pixel_size_um if each > 0), NAN)
-    unknown = len(by_name) if index.images else 0
-    sentence = f"The index does not list {unknown} images; their names say which planes they are."
-    return Findings(
-        {key: each._replace(pixel_size_um=size) for key, each in kept.items()},
-        problems=(*duplicates, *problems),
-        disagreements=(sentence,) * bool(unknown),
-        expected={listed.key for listed in index.images.values()} | set(kept) if index.images else None,
-        channel_names={number_: _short(name) for name, number_ in waves.items()} | index.waves,
-        dimensions=index.dimensions[0] if index.dimensions else None,
-        metadata={key: value for key, value in index.facts.items() if value},
-    )
-
-
-def _lookup(index: _Index, listing: FileListing) -> dict[str, _Listed]:
-    """Path of a file -> its entry of the index: at the place that the index states, else by a name that is unique."""
-    places = {}
-    for place, entry in index.images.items():
-        if place in listing.by_path:
-            places[place] = entry
-        else:
-            same = listing.by_name.get(place.rpartition("/")[2], ())
-            if len(same) == 1:
-                places.setdefault(same[0].path.lower(), entry)
+def _places(index: InCellIndex, listing: FileListing) -> dict[str, str]:
+    """Path of a file -> path of its entry in the index: there, or anywhere by a name that is unique."""
+    places: dict[str, str] = {}
+    for stated in index.images:
+        entry = listing.by_path.get(stated)
+        if entry is None:
+            same = listing.by_name.get(stated.rpartition("/")[2], ())
+            entry = same[0] if len(same) == 1 else None
+        if entry and entry.is_image:
+            places.setdefault(entry.path, stated)
     return places
 
 
-def _waves(known: Mapping[int, str], names: Iterable[str]) -> dict[str, int]:
-    """Wavelength as in file names -> channel: the index's number, further ones after those, in the alphabet."""
-    numbers = {name: number_ for number_, name in known.items()}
-    free = max(known, default=0)
-    waves = {}
-    for name in sorted(set(names)):
-        channel = numbers.get(_short(name))
-        if channel is None:
-            free += 1
-            channel = free
-        waves[name] = channel
-    return waves
+def _by_name(
+    listing: FileListing, index: InCellIndex, places: dict[str, str]
+) -> tuple[list[Named], list[Problem]]:
+    """The images that the index does not know and their names say are planes, and why others are left out."""
+    named: list[Named] = []
+    problems = [
+        Problem("excluded", entry.path, "A hidden file.")
+        for entry in listing.files
+        if entry.is_image and entry.name.startswith(".")
+    ]
+    parse = parse_indexed_name if index.path else parse_incell_name
+    for entry in listing.images:
+        if entry.path in places:
+            continue
+        name = parse(entry.name)
+        if entry.path.lower() in index.thumbnails:
+            problems.append(Problem("excluded", entry.path, "A thumbnail."))
+        elif name is None:
+            problems.append(Problem("unparsed", entry.path, "The name is not an InCell one."))
+        else:
+            named.append((entry, name))
+    if places or any(not name.prefix for _, name in named):
+        for entry, name in named:
+            if name.prefix:
+                why = f"The name begins with {name.prefix!r}, those of the plate with the well."
+                problems.append(Problem("excluded", entry.path, why))
+        named = [pair for pair in named if not pair[1].prefix]
+    return named, problems
 
 
-def _short(wave: str) -> str:
-    excitation, dash, emission = wave.partition(" - ")
-    return emission if dash and excitation == emission else wave
+def _listed(
+    listing: FileListing, index: InCellIndex, places: dict[str, str]
+) -> Iterator[tuple[PlaneKey, Found]]:
+    positions = index.positions()
+    for entry in listing.images:
+        stated = places.get(entry.path)
+        if stated is not None:
+            image, (x_um, y_um) = index.images[stated], positions[stated]
+            yield image.key, Found(entry, x_um=x_um, y_um=y_um, z_um=image.z_um, time_s=image.time_s)
+
+
+def _named(named: list[Named], waves: dict[tuple[str, int], int]) -> Iterator[tuple[PlaneKey, Found]]:
+    for entry, name in named:
+        channel = waves[name.wave, name.number]
+        yield PlaneKey(name.well, name.site, channel, name.z_index, name.timepoint), Found(entry)
+
+
+def _several_plates(listing: FileListing, named: list[Named], duplicates: list[Problem]) -> list[str]:
+    """A sentence on names with different beginnings; `PlateError` if they are the same planes."""
+    prefixes = sorted({name.prefix for _, name in named})
+    if len(prefixes) < 2:
+        return []
+    shown = ", ".join(map(repr, prefixes[:SHOWN]))
+    if duplicates:
+        raise PlateError(
+            f"{listing.root} seems to hold {len(prefixes)} plates ({shown}) with the same wells.",
+            hint="Give the folder of one plate, and list the plates one by one.",
+        )
+    return [f"The names begin with {len(prefixes)} different plate names: {shown}."]
+
+
+def _damage(index: InCellIndex) -> Iterator[Problem]:
+    if index.damage:
+        why = f"{index.damage} Images that it does not list before that are read by their names."
+        yield Problem("unreadable", index.path, why)
+
+
+def _other_kinds(listing: FileListing, index: InCellIndex, places: dict[str, str]) -> Iterator[Problem]:
+    """Images of the index that are there, but not as TIFF."""
+    for stated in sorted(index.images.keys() - places.values()):
+        entry = listing.by_path.get(stated)
+        if entry and not entry.is_image:
+            yield Problem("unparsed", entry.path, "The index lists it, but only TIFF images can be read.")

@@ -427,7 +427,7 @@ def test_a_copied_index_is_used_once(tmp_path, problems):
     assert len(inventory.disagreements) == 2
     image(tmp_path / "copy" / FIRST)
     write(tmp_path / "copy" / "Index.xml", text)
-    assert problems(open_plate(tmp_path), "duplicate") == ["copy/" + FIRST]
+    assert problems(open_plate(tmp_path), "excluded") == ["copy/" + FIRST]
 
 
 @pytest.mark.parametrize("kind", ["cut", "doctype", "no images", "huge", "not xml", "encoding", "utf-16"])
@@ -668,3 +668,16 @@ def test_a_long_index_takes_little_memory(tmp_path):
     tracemalloc.stop()
     assert len(found.entries) == 384
     assert peak < (tmp_path / "Index.xml").stat().st_size / 2
+
+
+def test_a_lost_image_is_not_taken_from_another_folder(tmp_path, problems):
+    for site in (1, 2):
+        image(tmp_path / "Images" / FIRST.replace("f01", f"f0{site}"))
+    write(
+        tmp_path / "Images" / "Index.xml", index(entry(FIRST), entry(FIRST.replace("f01", "f02"), FieldID=2))
+    )
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "Images" / FIRST).rename(tmp_path / "masks" / FIRST)
+    inventory = open_plate(tmp_path)
+    assert [key.site for key in inventory.missing] == [1]
+    assert problems(inventory, "excluded") == ["masks/" + FIRST]

@@ -57,7 +57,6 @@ def test_a_well_whose_names_have_no_site_is_site_one_and_said_so():
         (["one/one_A01_s1_w1.tif", "two/two_A01_s1_w1.tif"], r"2 plates \('one', 'two'\)"),
         ([*names("P"), "Q_B01_s1_w1.TIF", "Q_B02_s1_w1.TIF"], "2 plates"),
         (["P/P_A01_s1_w1.TIF", "P/P_A01_s2_w1.TIF", "Q/Q_B01_s1_w1.TIF", "Q/Q_B01_s2_w1.TIF"], "2 plates"),
-        ([*names(), *names(folder="backup/")], "holds 6 planes of 'P' twice: in the plate's own folder and"),
         (
             [*names(folder="2023-02-21/1334/"), *names(folder="2023-02-22/1340/", sites=(1,))],
             "holds 3 planes of 'P' twice: in 2023-02-21/1334 and in 2023-02-22/1340",
@@ -91,3 +90,14 @@ def test_parts_of_one_plate_are_put_together_and_said_so():
 def test_timepoints_and_letter_case_make_no_other_plate():
     plate = plate_of("TimePoint_1/P_A01_s1_w1.TIF", "TimePoint_2/ZStep_1/p_A01_s1_w1.TIF")
     assert (left_out(plate), plate.sentences) == ([], ())
+
+
+def test_a_folder_of_the_same_names_below_the_plate_is_left_out():
+    backup = names(folder="backup/")
+    plate = plate_of(*names(), *backup)
+    assert left_out(plate) == backup
+    stack = names(folder="TimePoint_1/ZStep_1/") + names(folder="TimePoint_1/ZStep_2/")
+    masks = names(folder="masks/")
+    plate = plate_of(*stack, *masks)
+    assert left_out(plate) == masks
+    assert {image.key.z_index for image in plate.planes} == {1, 2}

@@ -25,12 +25,19 @@ class ImageFinder:
             names[path.rpartition("/")[2]].append(entry)
         self._by_name = dict(names)
 
-    def find(self, url: str, folder: str) -> FileEntry | None:
-        """The image that an index in ``folder`` (relative to the plate, empty or ending in a slash) calls ``url``.
+    def find_all(self, urls: Iterable[str], folder: str) -> list[FileEntry | None]:
+        """The images that an index in ``folder`` (relative to the plate, empty or ending in a slash) names.
 
-        It is where the URL says, read as a path relative to the index; else it has the URL's bare name and lies
-        beside the index, in ``Images`` beside it, or anywhere in the plate if there is only one of that name.
+        They are where the URLs say, read as paths relative to the index; else they have the URLs' bare names and
+        lie beside the index or in ``Images`` beside it. Only if none of them is there, each is the image of that
+        name anywhere in the plate, if there is only one: images that were moved, moved together, and a lost one
+        must not be taken for a mask or another measurement of the same name.
         """
+        urls = list(urls)
+        found = [self._near(url, folder) if url else None for url in urls]
+        return found if any(found) else [self._anywhere(url) if url else None for url in urls]
+
+    def _near(self, url: str, folder: str) -> FileEntry | None:
         direct = self._by_path.get(f"{folder}{url}".lower())
         if direct is not None:
             return direct
@@ -40,7 +47,11 @@ class ImageFinder:
             for place in (path, f"{folder}{name}", f"{folder}Images/{name}"):
                 if place and (entry := self._by_path.get(place.lower())):
                     return entry
-            same_name = self._by_name.get(name.lower(), ())
+        return None
+
+    def _anywhere(self, url: str) -> FileEntry | None:
+        for spelling in dict.fromkeys((url, unquote(url))):
+            same_name = self._by_name.get(bare_name(spelling).lower(), ())
             if len(same_name) == 1:
                 return same_name[0]
         return None

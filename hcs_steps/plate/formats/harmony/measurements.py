@@ -72,6 +72,13 @@ class Indexes:
         self, listing: FileListing, path: str, index: HarmonyIndex, listed: list[Listed]
     ) -> list[Listed]:
         """Those of an index's planes that no other one lists; `PlateError` if others are of another measurement."""
+        for other, used in self.indexes.items():
+            ids = used.plate.get("measurement_id", ""), index.plate.get("measurement_id", "")
+            if all(ids) and ids[0] != ids[1] and any(each.file for each in listed):
+                raise PlateError(
+                    f"{listing.root} holds several measurements: in {_folder(other)} and in {_folder(path)}.",
+                    hint="Give the folder of one measurement, and list the measurements one by one.",
+                )
         known = {each.key: other for other, others in self.listed.items() for each in others}
         again = [each for each in listed if each.key in known]
         for other in dict.fromkeys(known[each.key] for each in again):

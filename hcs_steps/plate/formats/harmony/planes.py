@@ -18,7 +18,7 @@ from hcs_steps.plate.formats.harmony.files import ImageFinder, bare_name
 from hcs_steps.plate.formats.harmony.index import HarmonyIndex, IndexEntry
 from hcs_steps.plate.formats.harmony.names import HarmonyName, parse_image_name
 from hcs_steps.plate.inventory import PlaneKey, Problem
-from hcs_steps.plate.listing import FileEntry
+from hcs_steps.plate.listing import FileEntry, folder_of
 from hcs_steps.plate.wells import well_name
 
 
@@ -47,13 +47,13 @@ def list_entries(index: HarmonyIndex, path: str, finder: ImageFinder) -> tuple[l
     listed: list[Listed] = []
     nameless: list[IndexEntry] = []
     other: list[Listed] = []
-    for entry, name in zip(index.entries, named, strict=True):
+    files = finder.find_all((entry.url for entry in index.entries), folder)
+    for entry, name, file in zip(index.entries, named, files, strict=True):
         own = _key(entry, shift)
         key = name.key if name else own
         if key is None:
             nameless.append(entry)
             continue
-        file = finder.find(entry.url, folder) if entry.url else None
         listed.append(Listed(key, entry, file))
         if own is not None and own != key:
             other.append(listed[-1])
@@ -76,9 +76,10 @@ def combine(listed: Sequence[Listed], images: Iterable[FileEntry]) -> Planes:
     sorting = _Sorting(_clock_of(listed))
     for each in listed:
         sorting.add_listed(each)
+    places = {folder_of(each.file) for each in listed if each.file}
     for image in images:
         if image.path not in sorting.claimed:
-            sorting.add_image(image)
+            sorting.add_image(image, is_elsewhere=bool(places) and folder_of(image) not in places)
     found, duplicates = collect(sorting.parsed)
     return Planes(
         found,
@@ -119,11 +120,13 @@ class _Sorting:
         if file:
             self.claimed.add(file.path)
 
-    def add_image(self, image: FileEntry) -> None:
-        """An image that no entry names."""
+    def add_image(self, image: FileEntry, is_elsewhere: bool) -> None:
+        """An image that no entry names; it is no plane where no image of the index is beside it."""
         name = parse_image_name(image.name)
         if name is None:
             self.problems.append(Problem("unparsed", image.path, "The name is not a Harmony one."))
+        elif is_elsewhere:
+            self.problems.append(Problem("excluded", image.path, "No image of the index is in its folder."))
         elif name.flim > 1:
             self.problems.append(Problem("excluded", image.path, _flim(name.flim)))
         elif name.key in self._refused and name.key not in self._facts:

@@ -15,7 +15,7 @@ from hcs_steps.plate.formats.yokogawa.index import PlaneIndex, Record
 from hcs_steps.plate.formats.yokogawa.names import ImageName
 from hcs_steps.plate.formats.yokogawa.numbers import PROJECTION, Taken
 from hcs_steps.plate.inventory import Problem
-from hcs_steps.plate.listing import FileEntry, FileListing
+from hcs_steps.plate.listing import FileEntry, FileListing, folder_of
 from hcs_steps.plate.wells import well_name
 
 NameParser = Callable[[str], ImageName | None]
@@ -41,11 +41,25 @@ class Matches:
     used: set[str] = field(default_factory=set)
 
 
+NAMELESS = 0.25
+"""A plate is not read without more images than this share of it, for want of the names of numbered wells."""
+
+
 class WellNumbers:
     """The wells that a CQ1 numbers row by row: number -> name."""
 
     def __init__(self, rows: int, columns: int) -> None:
         self._rows, self._columns = rows, columns
+
+    @property
+    def known(self) -> bool:
+        """Whether the number of columns is known, so that numbers have names."""
+        return self._columns > 0
+
+    def learn(self, number: int, row: int, column: int) -> None:
+        """Take the columns from a well (row and column from 1) whose number is known, if they are not known."""
+        if not self._columns and row > 1 and (number - column) % (row - 1) == 0:
+            self._columns = (number - column) // (row - 1)
 
     def name(self, number: int) -> str:
         """The well's name; `PlateError` if the plate has none with this number."""
@@ -77,6 +91,8 @@ def match_images(
     known = _Known()
     for record, file in zip(index.records, _files_of(listing, index), strict=True):
         name = parse(file.name if file else record.path.rpartition("/")[2])
+        if name and not name.well:
+            wells.learn(name.well_number, record.row, record.column)
         try:
             taken = _taken(name, record, wells)
         except PlateError:
@@ -142,9 +158,10 @@ def _sentence(number: int, examples: list[str], text: str, if_any: object = True
 
 
 def _files_of(listing: FileListing, index: PlaneIndex) -> list[FileEntry | None]:
-    """Each record's file: the one at its place, or else any under its name, or none.
+    """Each record's file: the one at its place; if no record has one, the one of its name anywhere.
 
-    A file belongs to one record only, so that a lost image is not taken from a folder with the same names.
+    Images that were moved, moved together: a lost one must not be taken for a file of the same name elsewhere. A
+    file belongs to one record only.
     """
     claimed: set[str] = set()
 
@@ -157,10 +174,9 @@ def _files_of(listing: FileListing, index: PlaneIndex) -> list[FileEntry | None]
     by_path, folder = listing.by_path, index.folder
     paths = [(folder + record.path).lower() for record in index.records]
     files = [claim([by_path[path]]) if path in by_path else None for path in paths]
-    return [
-        file or claim(listing.by_name.get(path.rpartition("/")[2], ()))
-        for file, path in zip(files, paths, strict=True)
-    ]
+    if any(files):
+        return files
+    return [claim(listing.by_name.get(path.rpartition("/")[2], ())) for path in paths]
 
 
 def _unlisted(
@@ -168,6 +184,8 @@ def _unlisted(
 ) -> list[Image]:
     """Images whose names are planes' though no record names them; the rest is reported as not parsed."""
     found = []
+    nameless: list[PlateError] = []
+    places = {folder_of(image.file) for image in matches.images}
     for entry in images:
         if entry.path in matches.used:
             continue
@@ -175,13 +193,21 @@ def _unlisted(
         if name is None:
             matches.problems.append(Problem("unparsed", entry.path, "The name is not a Yokogawa one."))
             continue
+        if places and folder_of(entry) not in places:
+            matches.problems.append(
+                Problem("excluded", entry.path, "No image of the index is in its folder.")
+            )
+            continue
         try:
             well = name.well or wells.name(name.well_number)
         except PlateError as error:
+            nameless.append(error)
             matches.problems.append(Problem("unparsed", entry.path, error.message))
             continue
         found.append(Image(known.taken(name, well), entry, None, name.plate))
         matches.used.add(entry.path)
+    if not wells.known and len(nameless) > NAMELESS * len(matches.images):
+        raise nameless[0]
     return found
 
 
