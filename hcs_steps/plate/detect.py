@@ -8,14 +8,14 @@ from typing import Any
 from hcs_steps.errors import ConfigError, PlateError, nearest
 from hcs_steps.plate.formats.containers.reader import ContainerReader
 from hcs_steps.plate.formats.harmony.reader import HarmonyReader
-from hcs_steps.plate.formats.imagexpress import ImageXpressReader
-from hcs_steps.plate.formats.incell import InCellReader
+from hcs_steps.plate.formats.imagexpress.reader import ImageXpressReader
+from hcs_steps.plate.formats.incell.reader import InCellReader
 from hcs_steps.plate.formats.ome_tiff.reader import OmeTiffReader
 from hcs_steps.plate.formats.ome_zarr.reader import OmeZarrReader
 from hcs_steps.plate.formats.patterns.named import NAMED_PATTERNS, OWN_SUFFIXES
 from hcs_steps.plate.formats.patterns.reader import PatternReader
 from hcs_steps.plate.formats.patterns.spec import PatternSpec
-from hcs_steps.plate.formats.scanr import ScanRReader
+from hcs_steps.plate.formats.scanr.reader import ScanRReader
 from hcs_steps.plate.formats.yokogawa.reader import YokogawaReader
 from hcs_steps.plate.listing import FileListing
 from hcs_steps.plate.reader import Evidence, Reader

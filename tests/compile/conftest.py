@@ -107,7 +107,9 @@ class Lab:
         planes = tuple(planes)
         kept = tuple(change(plane) for plane in planes if not drop(plane))
         sites_kept = {(plane.well, plane.site) for plane in kept}
-        lost = (PlaneKey(*plane[:5]) for plane in planes if drop(plane) and (plane.well, plane.site) in sites_kept)
+        lost = (
+            PlaneKey(*plane[:5]) for plane in planes if drop(plane) and (plane.well, plane.site) in sites_kept
+        )
         return Inventory(
             plate_path="/plates/P1",
             name="P1",

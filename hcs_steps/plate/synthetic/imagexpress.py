@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
-from hcs_steps.plate.formats.imagexpress_names import ImageName, format_image_name
+from hcs_steps.plate.formats.imagexpress.names import ImageName, format_image_name
 from hcs_steps.plate.inventory import Plane, PlaneKey
 from hcs_steps.plate.synthetic.model import START, Layout, SyntheticPlate, write_tiff
 from hcs_steps.plate.wells import parse_well, plate_dimensions, sort_wells

@@ -5,8 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.formats.htd import parse_htd, read_htd
-from hcs_steps.plate.formats.htd_check import compare_with_files, expected_planes, promised_but_absent
+from hcs_steps.plate.formats.imagexpress.htd import parse_htd, read_htd
+from hcs_steps.plate.formats.imagexpress.htd_check import (
+    compare_with_files,
+    expected_planes,
+    promised_but_absent,
+)
 from hcs_steps.plate.inventory import PlaneKey
 from hcs_steps.plate.synthetic.imagexpress import htd_text
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from hcs_steps.plate import list_files
-from hcs_steps.plate.formats import htd_files
-from hcs_steps.plate.formats.htd import read_htd
-from hcs_steps.plate.formats.htd_files import choose_htd
+from hcs_steps.plate.formats.imagexpress import htd_files
+from hcs_steps.plate.formats.imagexpress.htd import read_htd
+from hcs_steps.plate.formats.imagexpress.htd_files import choose_htd
 from hcs_steps.plate.synthetic.imagexpress import htd_text
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.formats.imagexpress_files import PlateFiles, one_plate, sort_files
+from hcs_steps.plate.formats.imagexpress.files import PlateFiles, one_plate, sort_files
 from hcs_steps.plate.listing import FileEntry, FileListing
 
 GUID = "27CCB2E4-1BF4-45E7-8BC7-264B48EF9C4A"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hcs_steps.plate.formats.imagexpress_names import (
+from hcs_steps.plate.formats.imagexpress.names import (
     FolderNumbers,
     ImageName,
     format_image_name,

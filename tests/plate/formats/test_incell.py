@@ -10,7 +10,7 @@ import tifffile
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate import open_plate
-from hcs_steps.plate.formats.incell_names import number_waves, parse_incell_name, parse_indexed_name
+from hcs_steps.plate.formats.incell.names import number_waves, parse_incell_name, parse_indexed_name
 from hcs_steps.plate.synthetic import make_plate
 
 

@@ -10,8 +10,8 @@ import tifffile
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate import open_plate
-from hcs_steps.plate.formats.scanr import PATTERN_HINT
-from hcs_steps.plate.formats.scanr_names import parse_scanr_name
+from hcs_steps.plate.formats.scanr.names import parse_scanr_name
+from hcs_steps.plate.formats.scanr.reader import PATTERN_HINT
 from hcs_steps.plate.synthetic import make_plate
 
 DESCRIPTOR = "experiment_descriptor.xml"

@@ -6,7 +6,7 @@ must have a table of wells or the plate's columns, because they are not guessed.
 timepoint T + 1, because Z and T count from 0, and z 0 would be a projection. Channels are numbered in the order of
 the descriptor or the OME-XML, others after them in the alphabet.
 
-Which metadata are used, and where their keys are from, is in `hcs_steps.plate.formats.scanr_metadata`. The stage's y is
+Which metadata are used, and where their keys are from, is in `hcs_steps.plate.formats.scanr.metadata`. The stage's y is
 turned; on a microscope whose camera is mounted otherwise, give `grid`.
 
 Pixels are handed on as they are. Images of older software (its TIFFs name "National Instruments IMAQ") hold signed
@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.assemble import build_inventory
 from hcs_steps.plate.findings import Findings, Found, collect
-from hcs_steps.plate.formats.scanr_metadata import (
+from hcs_steps.plate.formats.scanr.metadata import (
     DESCRIPTOR,
     Descriptor,
     OmeFacts,
@@ -34,7 +34,7 @@ from hcs_steps.plate.formats.scanr_metadata import (
     read_log,
     read_ome,
 )
-from hcs_steps.plate.formats.scanr_names import ScanRName, parse_scanr_name
+from hcs_steps.plate.formats.scanr.names import ScanRName, parse_scanr_name
 from hcs_steps.plate.inventory import Inventory, PlaneKey, Problem
 from hcs_steps.plate.listing import FileEntry, FileListing
 from hcs_steps.plate.reader import Evidence, ReadOptions

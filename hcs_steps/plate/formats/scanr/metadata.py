@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.formats.ome_tiff.xml import read_document
-from hcs_steps.plate.formats.scanr_names import ScanRName, parse_scanr_name
+from hcs_steps.plate.formats.scanr.names import ScanRName, parse_scanr_name
 from hcs_steps.plate.inventory import NAN, Problem
 from hcs_steps.plate.listing import FileEntry, FileListing
 from hcs_steps.plate.units import number, whole

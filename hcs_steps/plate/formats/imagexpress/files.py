@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.formats.imagexpress_names import ImageName, parse_folders, parse_image_name
+from hcs_steps.plate.formats.imagexpress.names import ImageName, parse_folders, parse_image_name
 from hcs_steps.plate.inventory import PlaneKey, Problem
 from hcs_steps.plate.listing import FileEntry, FileListing
 

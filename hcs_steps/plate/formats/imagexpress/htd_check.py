@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from hcs_steps.plate.formats.htd import Htd
+from hcs_steps.plate.formats.imagexpress.htd import Htd
 from hcs_steps.plate.inventory import PlaneKey, Problem
 from hcs_steps.plate.wells import compact_wells, parse_well
 

@@ -3,7 +3,7 @@
 The ``.xdce`` lists every image with its well, indices, positions and time; without it, or where it does not
 know a file, names tell well, field, channel, z and time. Sites, z planes and timepoints have the numbers of the
 names, from 1 (the ``.xdce`` counts from 0); channels are numbered from 1 in the order of the wavelengths. The
-facts of both are in `hcs_steps.plate.formats.incell_names` and `hcs_steps.plate.formats.incell_index`.
+facts of both are in `hcs_steps.plate.formats.incell.names` and `hcs_steps.plate.formats.incell.index`.
 
 Names with something before the well (``Plate1_A - 01(...)``) are planes if all names have it; beside names without
 it, or images that the index lists, they are what somebody made of those, and are left out.
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from hcs_steps.errors import PlateError
 from hcs_steps.plate.assemble import build_inventory
 from hcs_steps.plate.findings import Findings, Found, collect
-from hcs_steps.plate.formats.incell_index import SUFFIX, InCellIndex, read_index
-from hcs_steps.plate.formats.incell_names import (
+from hcs_steps.plate.formats.incell.index import SUFFIX, InCellIndex, read_index
+from hcs_steps.plate.formats.incell.names import (
     InCellName,
     number_waves,
     parse_incell_name,

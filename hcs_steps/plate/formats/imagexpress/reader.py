@@ -20,10 +20,14 @@ from dataclasses import dataclass, replace
 
 from hcs_steps.plate.assemble import build_inventory
 from hcs_steps.plate.findings import Findings, Found, collect
-from hcs_steps.plate.formats.htd import Htd
-from hcs_steps.plate.formats.htd_check import compare_with_files, expected_planes, promised_but_absent
-from hcs_steps.plate.formats.htd_files import choose_htd
-from hcs_steps.plate.formats.imagexpress_files import ImageFiles, one_plate, sort_files
+from hcs_steps.plate.formats.imagexpress.files import ImageFiles, one_plate, sort_files
+from hcs_steps.plate.formats.imagexpress.htd import Htd
+from hcs_steps.plate.formats.imagexpress.htd_check import (
+    compare_with_files,
+    expected_planes,
+    promised_but_absent,
+)
+from hcs_steps.plate.formats.imagexpress.htd_files import choose_htd
 from hcs_steps.plate.inventory import Inventory, Problem
 from hcs_steps.plate.listing import FileListing
 from hcs_steps.plate.reader import Evidence, ReadOptions
@@ -34,7 +38,7 @@ FOLDER_BONUS = 0.1
 
 @dataclass(frozen=True)
 class ImageXpressReader:
-    """Names like ``<plate>_B02_s1_w1.TIF``; see `hcs_steps.plate.formats.imagexpress_names`."""
+    """Names like ``<plate>_B02_s1_w1.TIF``; see `hcs_steps.plate.formats.imagexpress.names`."""
 
     name: str = "imagexpress"
 

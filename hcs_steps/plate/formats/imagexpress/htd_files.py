@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hcs_steps.plate.formats.htd import Htd, read_htd
+from hcs_steps.plate.formats.imagexpress.htd import Htd, read_htd
 from hcs_steps.plate.headers import read_files
 from hcs_steps.plate.inventory import Problem
 from hcs_steps.plate.listing import FileEntry, FileListing

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from hcs_steps.errors import PlateError
-from hcs_steps.plate.formats.incell_names import wave_name
+from hcs_steps.plate.formats.incell.names import wave_name
 from hcs_steps.plate.inventory import NAN, PlaneKey
 from hcs_steps.plate.listing import FileEntry, FileListing
 from hcs_steps.plate.units import micrometres_in, number, whole

@@ -1,0 +1,1 @@
+"""Molecular Devices ImageXpress: MetaXpress exports and databases."""

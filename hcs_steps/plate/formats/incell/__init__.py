@@ -1,0 +1,1 @@
+"""GE/Cytiva InCell Analyzer: plates with an ``.xdce`` index."""

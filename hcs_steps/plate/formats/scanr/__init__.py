@@ -1,0 +1,1 @@
+"""Olympus/Evident ScanR."""
