@@ -127,7 +127,7 @@ class PipelineOrchestrator:
         for plane in inventory.planes:
             by_well.setdefault(plane.well, {})[key_of(plane)] = plane
         contexts = {
-            unit: ProcessingContext.create(plan, unit, by_well[found.well])
+            unit: ProcessingContext.create(plan, unit, by_well.get(found.well, {}))
             for unit, found in plan.units.items()
         }
         return MappingProxyType(contexts)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hcs_steps.compile.plan import PLATE_UNIT, Plan
 from hcs_steps.errors import ConfigError
 from hcs_steps.pipeline import FunctionStep
-from hcs_steps.plate.inventory import Plane
+from hcs_steps.plate.inventory import Plane, PlaneKey
 
 
 @pytest.fixture(scope="session")
@@ -220,3 +221,19 @@ def test_what_a_missing_plane_does_is_a_policy(lab: Any, policy: str, planes: in
 def test_a_unit_with_a_hole_at_every_site_is_refused_under_skip_site(lab: Any) -> None:
     inventory = lab.inventory(drop=lambda p: p.well == "A02" and p.channel == 1)
     assert "every site" in lab.plan([lab.smooth], inventory, missing="skip_site").units["A02"].refused
+
+
+@pytest.mark.parametrize("policy", ["fail_unit", "skip_site", "blank"])
+@pytest.mark.parametrize(("by", "units"), [("well", {"A02"}), ("site", {"A02_s1", "A02_s2"})])
+def test_a_well_that_was_lost_altogether_is_a_unit_that_cannot_run(
+    lab: Any, policy: str, by: str, units: set[str]
+) -> None:
+    whole = lab.inventory()
+    gone = tuple(PlaneKey(*plane[:5]) for plane in whole.planes if plane.well == "A02")
+    kept = tuple(plane for plane in whole.planes if plane.well != "A02")
+    plan = lab.plan([lab.smooth], replace(whole, planes=kept, missing=gone), missing=policy, parallel_by=by)
+    assert {name for name, unit in plan.units.items() if unit.refused} == units
+    assert all("none of its" in plan.units[name].refused for name in units)
+    assert list(plan.units) == sorted(plan.units)
+    chosen = lab.plan([lab.smooth], replace(whole, planes=kept, missing=gone), wells="A01", parallel_by=by)
+    assert not any(unit.refused for unit in chosen.units.values())

@@ -10,7 +10,7 @@ from hcs_steps.errors import StepError
 from hcs_steps.functions.declare import PLANE_COLUMNS
 from hcs_steps.plate.inventory import Plane
 from hcs_steps.run.calls import CallResult, NamedOutput
-from hcs_steps.run.tables import plane_table, unit_table
+from hcs_steps.run.tables import grid_of_sites, plane_table, unit_table
 from hcs_steps.storage.protocol import PlaneKey
 
 CHANNELS = {1: "DAPI", 2: "GFP"}
@@ -107,3 +107,14 @@ def test_only_tables_become_tables_each_by_its_name() -> None:
         result([1, 2], (1, 1, 1, 1), name="c", kind="value"),
     ]
     assert set(unit_table("P", "A01", calls, CHANNELS)) == {"a", "b"}
+
+
+def test_a_blank_plane_lies_where_the_others_of_its_site_do() -> None:
+    there = Plane("A01", 1, 2, 1, 1, "x.tif", x_um=10.0, y_um=20.0, z_um=3.0, grid_row=1, grid_column=2)
+    planes = {PlaneKey(1, 2, 1, 1): there}
+    keys = [PlaneKey(1, 1, 1, 1), PlaneKey(1, 2, 1, 1)]
+    table = plane_table("A01", keys, planes, {1: "DAPI", 2: "GFP"})
+    assert table["x_um"].tolist() == [10.0, 10.0]
+    assert table["grid_column"].tolist() == [2, 2]
+    assert math.isnan(table["z_um"][0])
+    assert grid_of_sites(keys, planes) == (2, 3)
