@@ -148,7 +148,8 @@ class Runner:
             raise ImageFileError(
                 f"The unit cannot run: {refused}.",
                 file="",
-                hint="Copy the missing files into the plate, or set missing: skip_site or blank for the "
+                hint="Copy the missing files into the plate, leave the well out with 'select', or, if only some of "
+                "its planes are missing, set missing: skip_site or blank for the "
                 "plate.",
             )
         return compute_unit(
