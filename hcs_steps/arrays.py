@@ -13,9 +13,13 @@ from numpy.typing import DTypeLike, NDArray
 
 
 def namespace(x: Any) -> Any:
-    """The array namespace of ``x``: `numpy`, or array-api-compat's for a CuPy array."""
+    """The array namespace of ``x``: `numpy`, `cupy`, or array-api-compat's for any other array (Torch)."""
     if isinstance(x, np.ndarray):
         return np
+    if is_cupy(x):
+        import cupy
+
+        return cupy
     import array_api_compat
 
     return array_api_compat.array_namespace(x)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from enum import Enum
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.functions._blobs import BlobOptions, segment_blobs
+from hcs_steps.functions._checks import finite, plane_column, require_not_negative, require_positive
 from hcs_steps.functions._objects import measure, number_objects, object_table
 from hcs_steps.functions._stacks import choice, require_stack
 from hcs_steps.functions._watershed import WatershedOptions, segment
@@ -18,35 +18,6 @@ from hcs_steps.functions.declare import Table, step_function
 DETECTION_METHODS = ("watershed", "log", "dog")
 THRESHOLD_METHODS = ("otsu", "li", "manual")
 MIN_AREA_WATERSHED = 30
-
-
-def _require_positive(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be above 0, but is {value}.")
-
-
-def _require_not_negative(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must not be negative, but is {value}.")
-
-
-def _pixel_sizes(planes: Table | None, count: int) -> NDArray[np.float64]:
-    if planes is None or "pixel_size_um" not in planes:
-        return np.full(count, np.nan)
-    sizes = np.asarray(planes["pixel_size_um"], dtype=np.float64)
-    if sizes.shape != (count,):
-        raise ValueError(f"The plane table has {sizes.size} rows, but the stack has {count} planes.")
-    return sizes
-
-
-def _finite(plane: NDArray[Any]) -> NDArray[Any]:
-    """``plane`` with NaN and infinities replaced by its lowest finite value (0 if there is none)."""
-    if plane.dtype.kind != "f":
-        return plane
-    good = np.isfinite(plane)
-    return plane if good.all() else np.where(good, plane, plane[good].min() if good.any() else 0)
 
 
 @step_function(
@@ -143,12 +114,12 @@ def count_cells_single_channel(
             f"threshold_method={thresholding!r} with threshold={threshold}: 'manual' needs a threshold in "
             "units of the image, and only 'manual' takes one."
         )
-    _require_not_negative(gaussian_sigma=gaussian_sigma, local_contrast=local_contrast)
-    _require_not_negative(
+    require_not_negative(gaussian_sigma=gaussian_sigma, local_contrast=local_contrast)
+    require_not_negative(
         min_cell_area=min_cell_area, blob_threshold=blob_threshold, blob_overlap=blob_overlap
     )
-    _require_positive(max_cell_area=max_cell_area, min_distance=min_distance)
-    _require_positive(min_sigma=min_sigma, max_sigma=max_sigma, num_sigma=num_sigma)
+    require_positive(max_cell_area=max_cell_area, min_distance=min_distance)
+    require_positive(min_sigma=min_sigma, max_sigma=max_sigma, num_sigma=num_sigma)
     default_area = MIN_AREA_WATERSHED if method == "watershed" else 0
     min_area = default_area if min_cell_area is None else min_cell_area
     if max_cell_area is not None and max_cell_area < min_area:
@@ -156,15 +127,13 @@ def count_cells_single_channel(
     if max_sigma < min_sigma:
         raise ValueError(f"max_sigma={max_sigma} is below min_sigma={min_sigma}.")
 
-    sizes = _pixel_sizes(planes, stack.shape[0])
+    sizes = plane_column(planes, "pixel_size_um", stack.shape[0])
     shed = WatershedOptions(thresholding, threshold, gaussian_sigma, local_contrast, min_area, min_distance)
     blobs = BlobOptions(method, min_sigma, max_sigma, num_sigma, blob_threshold, blob_overlap)
     cells = np.zeros(stack.shape, dtype=np.uint32)
     rows = []
     for plane, labels in zip(stack, cells, strict=True):
-        found = (
-            segment(_finite(plane), shed) if method == "watershed" else segment_blobs(_finite(plane), blobs)
-        )
+        found = segment(finite(plane), shed) if method == "watershed" else segment_blobs(finite(plane), blobs)
         labels[...] = number_objects(
             found, min_area=min_area, max_area=max_cell_area, remove_border=remove_border_cells
         )

@@ -33,6 +33,9 @@ PLANE_COLUMNS = (
 ``x_um`` and ``y_um`` are the stage position of the plane's centre, x to the right and y downwards in the image;
 ``grid_row`` and ``grid_column`` are the site's cell in the well's grid, from 0, or -1 where there is none."""
 
+Geometry = Callable[[Table, tuple[int, int, int], tuple[int, int, int], Mapping[str, Any]], Table]
+"""See ``geometry`` of `FunctionSpec`."""
+
 OutputKind = Literal["table", "labels", "array", "value"]
 
 
@@ -70,6 +73,17 @@ class FunctionSpec:
         Where it can run: ``("cpu",)`` or ``("cpu", "gpu")``. On the GPU it is handed CuPy arrays.
     scope
         ``"unit"``: called with one stack. ``"plate"``: called once with the whole plate's results.
+    stacks, needs_stacks
+        The component whose planes the function puts together, e.g. ``"z_index"`` for a projection: what a step
+        stacks unless it says ``variable_components`` itself. With ``needs_stacks`` a step that stacks
+        something else gets this component instead (a mosaic of anything but sites has no meaning), and the
+        plan says so.
+    mosaic
+        True: the returned plane may be as large as all planes of the stack together.
+    geometry
+        How the plane table changes, for a function that returns planes of other places or another pixel
+        size: ``geometry(planes, before, after, params) -> planes`` with the (N, Y, X) shapes before and after the
+        call and the call's arguments by name. None: planes stay what they were.
     """
 
     outputs: tuple[Output, ...] = ()
@@ -80,6 +94,10 @@ class FunctionSpec:
     scratch: float = 0.0
     devices: tuple[str, ...] = ("cpu",)
     scope: Literal["unit", "plate"] = "unit"
+    stacks: str = ""
+    needs_stacks: bool = False
+    mosaic: bool = False
+    geometry: Geometry | None = None
 
 
 UNDECLARED = FunctionSpec()
@@ -98,6 +116,10 @@ def step_function(
     scratch: float = 0.0,
     devices: tuple[str, ...] = ("cpu",),
     scope: Literal["unit", "plate"] = "unit",
+    stacks: str = "",
+    needs_stacks: bool = False,
+    mosaic: bool = False,
+    geometry: Geometry | None = None,
 ) -> Callable[[F], F]:
     """Declare a step function; see `FunctionSpec` for the parameters. Returns the function itself.
 
@@ -116,6 +138,10 @@ def step_function(
         scratch=scratch,
         devices=devices,
         scope=scope,
+        stacks=stacks,
+        needs_stacks=needs_stacks,
+        mosaic=mosaic,
+        geometry=geometry,
     )
 
     def attach(func: F) -> F:
