@@ -53,10 +53,37 @@ def plan_call(
             dtype=spec.dtype,
             memory=spec.memory,
             scratch=spec.scratch,
+            mosaic=spec.mosaic,
             devices=spec.devices,
         ),
         [],
     )
+
+
+def stacked_components(
+    step: FunctionStep, search_path: tuple[str, ...]
+) -> tuple[tuple[str, ...], list[HcsError]]:
+    """What a step stacks: what it says itself, else what its functions put together, else sites.
+
+    A function that only makes sense on one component (``needs_stacks``) gets that one whatever the step says.
+    """
+    specs = [spec_of(resolve(call.function, search_path)) for _, call in step.calls]
+    stated = step.variable_components
+    if stated is not None:
+        chosen = tuple(component.value for component in stated)
+        needed = sorted({spec.stacks for spec in specs if spec.needs_stacks} - set(chosen))
+        declared = needed or list(chosen)
+    else:
+        declared = sorted({spec.stacks for spec in specs if spec.stacks}) or ["site"]
+        needed = declared
+    if len(needed) > 1:
+        return (), [
+            PipelineError(
+                f"Step {step.name!r}: its functions put together different components ({', '.join(needed)}).",
+                hint="Make a step of each, or set variable_components.",
+            )
+        ]
+    return tuple(declared), []
 
 
 def _check_arguments(

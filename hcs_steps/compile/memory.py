@@ -62,10 +62,14 @@ def _stage_bytes(
     """Peak host and GPU bytes of a stage over one unit of a layout."""
     plane = layout.height * layout.width
     sizes = {RAW: np.dtype(layout.dtype).itemsize}
-    for index in range(len(plan.steps)):
+    areas = {RAW: plane}
+    for index, step in enumerate(plan.steps):
         source = layout.sources[index]
         if source is not None:
-            sizes[index] = _itemsize(plan.steps[index], sizes[source])
+            keys = layout.planes if source == RAW else layout.keys[source]
+            tiles = _largest_stack(keys, step) if any(call.mosaic for call in step.calls) else 1
+            sizes[index] = _itemsize(step, sizes[source])
+            areas[index] = areas[source] * tiles
     if stage.scope == "plate":
         if not stage.steps:
             return 0.0, 0.0
@@ -79,6 +83,7 @@ def _stage_bytes(
             continue
         step = plan.steps[index]
         keys = layout.planes if source == RAW else layout.keys[source]
+        plane = areas[source]
         call_peak = 0.0
         for group, stack in group_stacks(keys, step.variable_components):
             chain = chain_of(step, group, well, channel_names(plan.steps, layout.sources, source, channels))
@@ -92,7 +97,9 @@ def _stage_bytes(
                 if "gpu" in call.devices:
                     gpu = max(gpu, call_bytes)
         output = (
-            len(layout.keys[index]) * plane * (sizes[index] + _label_bytes(step)) if step.own_images else 0
+            len(layout.keys[index]) * areas[index] * (sizes[index] + _label_bytes(step))
+            if step.own_images
+            else 0
         )
         peak = max(peak, kept + held + output + call_peak)
         held = output if step.own_images else held  # the next step replaces it

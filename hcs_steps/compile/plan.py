@@ -20,7 +20,7 @@ from hcs_steps.errors import ConfigError, nearest
 from hcs_steps.frozen import FrozenDict, freeze
 from hcs_steps.storage.protocol import PlaneKey
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 RAW = -1
 """Stands for the plate's own images where a step index is expected."""
 PLATE_UNIT = "plate"
@@ -54,6 +54,7 @@ class CallPlan(Frozen):
     dtype: str
     memory: float
     scratch: float
+    mosaic: bool
     devices: tuple[str, ...]
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from hcs_steps.compile.calls import plan_call
+from hcs_steps.compile.calls import plan_call, stacked_components
 from hcs_steps.compile.plan import CallPlan, Plan, PlateInfo, StepPlan, StoreSettings
 from hcs_steps.compile.request import Request
 from hcs_steps.compile.units import LayoutBook, RawUnit, select_units
@@ -54,6 +54,7 @@ def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     zarr, config = request.pipeline.config.zarr, request.pipeline.config
     notes = [
         *_left_out(steps, channels),
+        *_restacked(request.pipeline.steps, steps),
         *_reported(request.inventory),
         *(f"{name} cannot run: {u.refused}." for name, u in units.items() if u.refused),
     ]
@@ -111,7 +112,7 @@ def _plan_step(
     units: Mapping[str, RawUnit],
     channels: Mapping[int, str],
 ) -> tuple[StepPlan | None, list[HcsError]]:
-    problems = _check_pattern(step, units, channels)
+    problems: list[HcsError] = []
     branches: dict[str, tuple[CallPlan, ...]] = {}
     for branch, chain in step.pattern.items():
         calls = []
@@ -123,6 +124,10 @@ def _plan_step(
                 calls.append(planned)
                 inside |= {name for name, _ in planned.outputs}
         branches[branch or ""] = tuple(calls)
+    if problems:  # among them functions that are not there, of which nothing is known
+        return None, [*_check_pattern(step, step.variable_components or (), units, channels), *problems]
+    components, problems = stacked_components(step, request.options.search_path)
+    problems += _check_pattern(step, components, units, channels)
     if problems:
         return None, problems
     every = [call for chain in branches.values() for call in chain]
@@ -133,7 +138,7 @@ def _plan_step(
             name=slugify(step.name),
             scope=step.scope.value,
             branches=branches,
-            variable_components=tuple(c.value for c in step.variable_components),
+            variable_components=components,
             group_by=step.group_by.value,
             input_source=step.input_source.value,
             unlisted=step.unlisted.value,
@@ -146,7 +151,10 @@ def _plan_step(
 
 
 def _check_pattern(
-    step: FunctionStep, units: Mapping[str, RawUnit], channels: Mapping[int, str]
+    step: FunctionStep,
+    components: Sequence[str],
+    units: Mapping[str, RawUnit],
+    channels: Mapping[int, str],
 ) -> list[HcsError]:
     """What is wrong with a mapping pattern: overlap with the stacked components, keys the plate does not
     have.
@@ -161,7 +169,7 @@ def _check_pattern(
                 hint="Set group_by, e.g. channel.",
             )
         ]
-    if step.group_by.value in {c.value for c in step.variable_components}:
+    if step.group_by.value in components:
         return [
             PipelineError(
                 f"{where} stacks {step.group_by.value} (variable_components) and chooses functions by it "
@@ -235,6 +243,16 @@ def _left_out(steps: Sequence[StepPlan], channels: Mapping[int, str]) -> list[st
                     f"Step {step.name} leaves out {', '.join(dropped)} (unlisted: pass would keep them)."
                 )
     return notes
+
+
+def _restacked(written: Sequence[FunctionStep], planned: Sequence[StepPlan]) -> list[str]:
+    """Steps that get other stacks than they say, because their function has no meaning on those."""
+    return [
+        f"Step {plan.name} stacks {', '.join(plan.variable_components)} and not {', '.join(step.variable_components)}: "
+        f"{plan.calls[-1].function} puts {plan.variable_components[0]}s together."
+        for step, plan in zip(written, planned, strict=True)
+        if step.variable_components is not None and plan.variable_components != step.variable_components
+    ]
 
 
 def _has_labels(step: StepPlan) -> bool:

@@ -30,8 +30,10 @@ class StepFile(Model):
     """A function, ``{use: function, with: {arguments}}``, a list of these, or a mapping of component
     values.
     """
-    variable_components: str | list[str] = Field(default=["site"])
-    """Components stacked on axis 0: site, channel, z_index, timepoint."""
+    variable_components: str | list[str] | None = None
+    """Components stacked on axis 0: site, channel, z_index, timepoint; by default what the functions put together,
+    else site.
+    """
     group_by: str | None = "channel"
     """Component that selects the branch of a mapping: channel, site, z_index, timepoint, well, none."""
     input_source: str = "previous_step"

@@ -59,8 +59,9 @@ class FunctionStep:
     name
         Names the step's outputs; the function's name by default. Unique in a pipeline.
     variable_components
-        Components stacked on axis 0 of the (N, Y, X) array that a function gets, default ``[site]``. There is
-        one call per combination of the others. Planes come in the order site, channel, z_index, timepoint.
+        Components stacked on axis 0 of the (N, Y, X) array that a function gets. There is one call per
+        combination of the others. Planes come in the order site, channel, z_index, timepoint. None (default): what
+        the step's functions put together (`create_composite`: channels), else ``[site]``.
     group_by
         Component that selects the branch of a mapping pattern, default ``channel``. Never changes stacks.
     input_source
@@ -78,7 +79,7 @@ class FunctionStep:
 
     name: str
     pattern: Pattern
-    variable_components: tuple[VariableComponents, ...]
+    variable_components: tuple[VariableComponents, ...] | None
     group_by: GroupBy
     input_source: InputSource
     force_disk_output: bool
@@ -90,7 +91,7 @@ class FunctionStep:
         self,
         func: Any,
         name: str | None = None,
-        variable_components: Any = (VariableComponents.SITE,),
+        variable_components: Any = None,
         group_by: Any = GroupBy.CHANNEL,
         input_source: Any = InputSource.PREVIOUS_STEP,
         force_disk_output: bool = False,
@@ -103,7 +104,9 @@ class FunctionStep:
         values = {
             "name": name or _first(pattern).function.rpartition(":")[2],
             "pattern": FrozenDict(pattern),
-            "variable_components": members(VariableComponents, variable_components, where),
+            "variable_components": None
+            if variable_components is None
+            else members(VariableComponents, variable_components, where),
             "group_by": member(GroupBy, GroupBy.NONE if group_by is None else group_by, where),
             "input_source": member(InputSource, input_source, where),
             "force_disk_output": bool(force_disk_output),

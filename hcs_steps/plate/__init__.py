@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from hcs_steps.plate.detect import (
         READERS,
     )
+    from hcs_steps.plate.flatfield import (
+        vendor_flatfield,
+    )
     from hcs_steps.plate.formats.patterns.named import (
         NAMED_PATTERNS,
     )
@@ -86,6 +89,7 @@ __all__ = [
     "read_unit_planes",
     "sort_wells",
     "well_name",
+    "vendor_flatfield",
     "write_inventory",
 ]
 
@@ -96,6 +100,7 @@ __getattr__ = lazy_names(
         "hcs_steps.plate.inventory": ["Inventory", "Plane", "Problem"],
         "hcs_steps.plate.listing": ["FileListing", "list_files"],
         "hcs_steps.plate.open": ["open_plate"],
+        "hcs_steps.plate.flatfield": ["vendor_flatfield"],
         "hcs_steps.plate.formats.patterns.named": ["NAMED_PATTERNS"],
         "hcs_steps.plate.formats.patterns.spec": ["PatternSpec"],
         "hcs_steps.plate.pixel_check": ["PixelCheck", "check_pixels"],

@@ -16,6 +16,7 @@ from hcs_steps.arrays import to_numpy
 from hcs_steps.compile.plan import CallPlan
 from hcs_steps.errors import StepError
 from hcs_steps.frozen import thaw
+from hcs_steps.functions.declare import Table, spec_of
 from hcs_steps.pipeline.stacks import output_keys
 from hcs_steps.storage.protocol import Image, PlaneKey
 
@@ -31,10 +32,14 @@ class NamedOutput:
 
 @dataclass
 class CallResult:
-    """What a chain of calls left of one stack: the fixed components of the stack, and the named outputs."""
+    """What a chain of calls left of one stack: the fixed components of the stack, and the named outputs.
+
+    ``moved`` is the plane table of the returned stack if a call changed places or the pixel size.
+    """
 
     group: Mapping[str, int]
     outputs: dict[str, NamedOutput] = field(default_factory=dict)
+    moved: Table | None = None
 
 
 def run_chain(
@@ -42,26 +47,34 @@ def run_chain(
     functions: Mapping[str, Callable[..., Any]],
     stack: Image,
     keys: tuple[PlaneKey, ...],
+    table: Table,
     given: Mapping[str, Any],
     result: CallResult,
     on_gpu: bool,
 ) -> Image:
     """Apply a chain to a stack (N, Y, X) and return the last stack; named outputs go into ``result``.
 
-    ``keys`` are the planes of the stack; ``given`` fills injected parameters; outputs of earlier calls of
-    the chain come before it.
+    ``keys`` are the planes of the stack and ``table`` is their plane table; ``given`` fills injected parameters;
+    outputs of earlier calls of the chain come before it.
     """
     for call in chain:
-        injected = {
-            name: result.outputs[name].value if name in result.outputs else given[name]
-            for name in call.injected
-            if name in result.outputs or name in given
-        }
+        available = {**given, "planes": table, **_outputs(result)}
+        arguments = thaw(call.kwargs) | {n: available[n] for n in call.injected if n in available}
         device = on_gpu and "gpu" in call.devices
-        returned = functions[call.function](_moved(stack, device), **thaw(call.kwargs), **injected)
+        function, before = functions[call.function], stack.shape
+        returned = function(_moved(stack, device), **arguments)
         keys = output_keys(keys, reduces=call.reduces)
-        stack = _take(call, returned, len(stack), keys, result)
+        stack = _take(call, returned, before[0], keys, result)
+        geometry = spec_of(function).geometry
+        if geometry is not None:
+            table = result.moved = geometry(table, before, stack.shape, arguments)
+        elif call.reduces:
+            table = {name: column[:1] for name, column in table.items()}
     return stack
+
+
+def _outputs(result: CallResult) -> dict[str, Any]:
+    return {name: output.value for name, output in result.outputs.items()}
 
 
 def _take(

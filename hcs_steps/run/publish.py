@@ -18,6 +18,7 @@ from hcs_steps.plate.listing import IMAGE_SUFFIXES
 from hcs_steps.results import Results
 from hcs_steps.run.made import Made
 from hcs_steps.run.records import read_json
+from hcs_steps.run.tables import CELL, LENGTHS, moved_planes
 from hcs_steps.run.unit import ProcessingContext, UnitResult, UnitRun
 from hcs_steps.storage.protocol import Image, ImageMeta, ImageStore, PlaneKey
 from hcs_steps.storage.tables import read_array, read_table, write_array, write_table
@@ -36,7 +37,7 @@ def compute_unit(
     succeeded.
     """
     context = ProcessingContext.create(plan, unit, planes)
-    run = UnitRun(context, stage, stores, EarlierOutputs(plan, results, unit).find, on_gpu)
+    run = UnitRun(context, stage, stores, EarlierOutputs(plan, results, unit), on_gpu)
     made = run.run()
     started = time.perf_counter()
     published = Made(seconds=dict(made.seconds), items=made.stacks)
@@ -46,7 +47,7 @@ def compute_unit(
         step = plan.steps[index]
         if step.written and index in made.images:
             labels = _labels(made, index)
-            meta = image_meta(context, index)
+            meta = image_meta(context, index, made.planes.get(index))
             images = made.images[index]
             published.add(
                 stores(index).publish(context.well, images, labels, meta), Path(step.store).parent.as_posix()
@@ -58,15 +59,22 @@ def compute_unit(
     return published
 
 
-def image_meta(context: ProcessingContext, index: int) -> ImageMeta:
-    """What the store of a step is told of a unit's images."""
-    plan = context.plan
+def image_meta(
+    context: ProcessingContext, index: int, moved: Mapping[PlaneKey, Plane] | None = None
+) -> ImageMeta:
+    """What the store of a step is told of a unit's images; ``moved`` says where they lie if elsewhere."""
+    size = context.plan.plate.pixel_size_um
+    planes = context.planes
+    if moved is not None:
+        planes = moved
+        keys = context.layout.keys[index]
+        size = next((moved[key].pixel_size_um for key in keys if key in moved), size)
     positions = {
-        k.site: (p.x_um, p.y_um) for k, p in sorted(context.planes.items(), reverse=True) if p.x_um == p.x_um
+        k.site: (p.x_um, p.y_um) for k, p in sorted(planes.items(), reverse=True) if p.x_um == p.x_um
     }
     return ImageMeta(
         channels=context.channels(index),
-        pixel_size_um=NAN if plan.plate.pixel_size_um is None else plan.plate.pixel_size_um,
+        pixel_size_um=NAN if size is None else size,
         z_step_um=_z_step(context.planes),
         names=_delivered_names(context.planes),
         positions_um=positions,
@@ -134,7 +142,18 @@ def _publish_outputs(
                 values[name] = plain(output.value)
         if arrays or values:
             calls.append({"group": dict(call.group), "arrays": arrays, "values": values})
-    return {"tables": tables, "calls": calls}
+    moved = made.planes.get(index, {})
+    places = [[*key, *_place(moved[key])] for key in context.layout.keys[index] if key in moved]
+    return {"tables": tables, "calls": calls} | ({"planes": places} if places else {})
+
+
+_PLACE = (*LENGTHS, *CELL)
+
+
+def _place(plane: Plane) -> list[float | None]:
+    """What a function's geometry may change of a plane, as JSON holds it: None for unknown."""
+    values = [getattr(plane, name) for name in _PLACE]
+    return [None if value != value else value for value in values]
 
 
 def _rows_by_plane(made: UnitResult, index: int, name: str) -> list[tuple[PlaneKey, int]]:
@@ -164,11 +183,7 @@ class EarlierOutputs:
         """(fixed components, values) of every call of a step that returned the output; None if there is
         none.
         """
-        step = self.plan.steps[producer]
-        stage = next(s for s in self.plan.stages if producer in s.steps)
-        unit = PLATE_UNIT if stage.scope == "plate" else self.unit
-        record = read_json(self.results.record(stage.name, unit)) or {}
-        outputs = record.get("outputs", {}).get(step.name)
+        outputs = self._outputs(producer)
         if outputs is None:
             return None
         if name in outputs["tables"]:
@@ -183,3 +198,19 @@ class EarlierOutputs:
                 groups.append(call["group"])
                 values.append(call["values"][name])
         return (groups, values) if groups else None
+
+    def planes(self, step: int, raw: Mapping[PlaneKey, Plane]) -> Mapping[PlaneKey, Plane]:
+        """Where the images of a step lie; ``raw`` if where the raw planes do."""
+        rows = (self._outputs(step) or {}).get("planes", ())
+        if not rows:
+            return raw
+        tables = {n: np.array([NAN if r[i] is None else r[i] for r in rows]) for i, n in enumerate(_PLACE, 4)}
+        return {**raw, **moved_planes(tables, [PlaneKey(*row[:4]) for row in rows], raw)}
+
+    def _outputs(self, producer: int) -> Mapping[str, Any] | None:
+        step = self.plan.steps[producer]
+        stage = next(s for s in self.plan.stages if producer in s.steps)
+        unit = PLATE_UNIT if stage.scope == "plate" else self.unit
+        record = read_json(self.results.record(stage.name, unit)) or {}
+        outputs: Mapping[str, Any] | None = record.get("outputs", {}).get(step.name)
+        return outputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,11 @@ METADATA = {
     "Metadata_Timepoint": "timepoint",
 }
 """Columns that say which plane a row belongs to, besides plate, well and channel."""
+
+
+LENGTHS = ("x_um", "y_um", "z_um", "pixel_size_um")
+CELL = ("grid_row", "grid_column")
+"""What a function's geometry may change of a plane."""
 
 
 def plane_table(
@@ -44,11 +49,23 @@ def plane_table(
             name: np.array([NAN if p is None else getattr(p, name) for p in found], np.float64)
             for name in lengths
         },
-        **{
-            name: np.array([-1 if p is None else getattr(p, name) for p in found], np.int64)
-            for name in ("grid_row", "grid_column")
-        },
+        **{name: np.array([-1 if p is None else getattr(p, name) for p in found], np.int64) for name in CELL},
     }
+
+
+def moved_planes(
+    table: Table, keys: Sequence[PlaneKey], planes: Mapping[PlaneKey, Plane]
+) -> dict[PlaneKey, Plane]:
+    """``planes`` as a changed plane table of the planes ``keys`` describes them: other places or pixel size."""
+    at_site = _by_site(planes)
+    moved = {}
+    for row, key in enumerate(keys):
+        plane = planes.get(key) or at_site.get(key.site)
+        if plane is not None:
+            lengths: Any = {name: float(table[name][row]) for name in LENGTHS}
+            cells: Any = {name: int(table[name][row]) for name in CELL}
+            moved[key] = plane._replace(**lengths, **cells)
+    return moved
 
 
 def grid_of_sites(keys: Iterable[PlaneKey], planes: Mapping[PlaneKey, Plane]) -> Cell | None:

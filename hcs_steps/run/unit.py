@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,12 +16,13 @@ from hcs_steps.compile.plan import RAW, Layout, Plan, StagePlan, StepPlan
 from hcs_steps.compile.stages import last_producer
 from hcs_steps.compile.units import chain_of, channel_names
 from hcs_steps.errors import HcsError, StepError
+from hcs_steps.functions.declare import spec_of
 from hcs_steps.pipeline.registry import resolve
 from hcs_steps.pipeline.stacks import best_match, group_stacks, output_keys
 from hcs_steps.plate.inventory import Plane
 from hcs_steps.run.calls import CallResult, run_chain
 from hcs_steps.run.images import RawImages
-from hcs_steps.run.tables import grid_of_sites, plane_table, unit_table
+from hcs_steps.run.tables import grid_of_sites, moved_planes, plane_table, unit_table
 from hcs_steps.storage.protocol import Image, ImageStore, PlaneKey
 
 
@@ -72,14 +73,25 @@ class UnitResult:
     calls: dict[int, list[CallResult]] = field(default_factory=dict)
     tables: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    planes: dict[int, Mapping[PlaneKey, Plane]] = field(default_factory=dict)
+    """Where the planes of a step lie, for steps whose images lie elsewhere than the raw planes."""
     stacks: int = 0
+
+
+class Earlier(Protocol):
+    """What earlier stages left of the unit besides images."""
+
+    def find(self, producer: int, name: str) -> tuple[list[Mapping[str, int]], list[Any]] | None:
+        """(fixed components, values) of every call of a step that returned the output; None if there is none."""
+
+    def planes(self, step: int, raw: Mapping[PlaneKey, Plane]) -> Mapping[PlaneKey, Plane]:
+        """Where the images of a step lie; ``raw`` if where the raw planes do."""
 
 
 class UnitRun:
     """Runs the steps of one stage over one unit.
 
-    ``stores`` opens the store of a step by its index; ``earlier`` looks up named outputs of earlier stages:
-    (step index, output name) -> (groups, values), or None.
+    ``stores`` opens the store of a step by its index; ``earlier`` looks up what earlier stages left besides images.
     """
 
     def __init__(
@@ -87,7 +99,7 @@ class UnitRun:
         context: ProcessingContext,
         stage: StagePlan,
         stores: Callable[[int], ImageStore],
-        earlier: Callable[[int, str], tuple[list[Mapping[str, int]], list[Any]] | None],
+        earlier: Earlier,
         on_gpu: bool = False,
     ) -> None:
         self.context = context
@@ -121,6 +133,8 @@ class UnitRun:
         keys = layout.planes if source == RAW else layout.keys[source]
         images: dict[PlaneKey, Image] = {}
         results: list[CallResult] = []
+        places = self._places(source)
+        moved: dict[PlaneKey, Plane] = {}
         for group, stack_keys in group_stacks(keys, step.variable_components):
             branch = chain_of(step, group, well, channels)
             if branch is None and step.unlisted != "pass":
@@ -134,14 +148,19 @@ class UnitRun:
                 continue
             chain = step.branches[branch]
             call = CallResult(group)
-            given = self._given(index, step, group, stack_keys, channels)
-            left = run_chain(chain, functions, stack, stack_keys, given, call, self.on_gpu)
-            images.update(
-                zip(output_keys(stack_keys, reduces=any(c.reduces for c in chain)), left, strict=True)
-            )
+            given = self._given(index, step, group, stack_keys, places)
+            asked = any("planes" in c.injected or spec_of(functions[c.function]).geometry for c in chain)
+            table = plane_table(self.context.well, stack_keys, places, channels) if asked else {}
+            left = run_chain(chain, functions, stack, stack_keys, table, given, call, self.on_gpu)
+            kept_keys = output_keys(stack_keys, reduces=any(c.reduces for c in chain))
+            images.update(zip(kept_keys, left, strict=True))
+            if call.moved is not None:
+                moved.update(moved_planes(call.moved, kept_keys, places))
             results.append(call)
             self.result.stacks += 1
             self.result.seconds[step.name] += time.perf_counter() - read
+        if moved or places is not self.context.planes:
+            self.result.planes[index] = {**places, **moved}
         if step.own_images:
             self.result.images[index] = images
         self.result.calls[index] = results
@@ -177,21 +196,27 @@ class UnitRun:
         step: StepPlan,
         group: Mapping[str, int],
         keys: tuple[PlaneKey, ...],
-        channels: Mapping[int, str],
+        places: Mapping[PlaneKey, Plane],
     ) -> dict[str, Any]:
-        """Values of the parameters that a call has filled by name."""
+        """Values of the parameters that a call has filled by name, besides its plane table."""
         names = {name for call in step.calls for name in call.injected}
         given: dict[str, Any] = {}
         for name in names:
-            if name == "planes":
-                given[name] = plane_table(self.context.well, keys, self.context.planes, channels)
-            elif name == "grid_dimensions":
-                given[name] = grid_of_sites(keys, self.context.planes)
-            else:
+            if name == "grid_dimensions":
+                given[name] = grid_of_sites(keys, places)
+            elif name != "planes":
                 found, value = self._earlier_output(index, name, group, keys)
                 if found:
                     given[name] = value
         return given
+
+    def _places(self, source: int) -> Mapping[PlaneKey, Plane]:
+        """Where the planes that a step reads lie."""
+        if source == RAW:
+            return self.context.planes
+        if source in self.result.calls:
+            return self.result.planes.get(source, self.context.planes)
+        return self.earlier.planes(source, self.context.planes)
 
     def _earlier_output(
         self, index: int, name: str, group: Mapping[str, int], keys: tuple[PlaneKey, ...]
@@ -209,7 +234,7 @@ class UnitRun:
             calls = [call for call in self.result.calls[producer] if name in call.outputs]
             groups, values = [call.group for call in calls], [call.outputs[name].value for call in calls]
         else:
-            looked_up = self.earlier(producer, name)
+            looked_up = self.earlier.find(producer, name)
             if looked_up is None:
                 return False, None
             groups, values = looked_up

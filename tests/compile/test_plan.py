@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcs_steps.compile.plan import PLATE_UNIT, Plan
+from hcs_steps.compile.plan import PLAN_VERSION, PLATE_UNIT, Plan
 from hcs_steps.errors import ConfigError
 from hcs_steps.pipeline import FunctionStep
 from hcs_steps.plate.inventory import Plane, PlaneKey
@@ -110,7 +110,7 @@ def test_more_planes_per_well_do_not_make_a_plan_grow_per_well(lab: Any) -> None
 def test_a_plan_of_another_version_is_refused(rich: Callable[..., Plan]) -> None:
     data = json.loads(rich().to_json())
     with pytest.raises(ConfigError, match=r"another version.*compiles the plan anew"):
-        Plan.from_json(json.dumps({**data, "version": 2, "new": 1}), where="plan.json")
+        Plan.from_json(json.dumps({**data, "version": PLAN_VERSION + 1, "new": 1}), where="plan.json")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"x"', "{}", '{"version": 1}', "[" * 100_000])

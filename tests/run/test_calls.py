@@ -13,6 +13,7 @@ from hcs_steps.storage.protocol import PlaneKey
 
 KEYS = (PlaneKey(1, 1, 1, 1), PlaneKey(2, 1, 1, 1))
 STACK = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
+TABLE = {"site": np.array([1, 2])}
 
 
 def call(name: str = "f", **values: Any) -> CallPlan:
@@ -27,6 +28,7 @@ def call(name: str = "f", **values: Any) -> CallPlan:
         "dtype": "same",
         "memory": 1.0,
         "scratch": 0.0,
+        "mosaic": False,
         "devices": ("cpu",),
     }
     return CallPlan(**(plain | values))
@@ -36,7 +38,7 @@ def run(
     function: Callable[..., Any], given: dict[str, Any] | None = None, **values: Any
 ) -> tuple[np.ndarray, CallResult]:
     result = CallResult({})
-    image = run_chain([call(**values)], {"f": function}, STACK, KEYS, given or {}, result, False)
+    image = run_chain([call(**values)], {"f": function}, STACK, KEYS, TABLE, given or {}, result, False)
     return image, result
 
 
@@ -122,7 +124,7 @@ def test_a_chain_hands_on_images_and_named_outputs() -> None:
     seen: dict[str, Any] = {}
 
     def use(stack: Any, n: int, planes: Any) -> Any:
-        seen.update(n=n, planes=planes, shape=stack.shape)
+        seen.update(n=n, sites=planes["site"].tolist(), shape=stack.shape)
         return stack
 
     functions = {
@@ -132,8 +134,8 @@ def test_a_chain_hands_on_images_and_named_outputs() -> None:
         "use": use,
     }
     result = CallResult({})
-    image = run_chain(chain, functions, STACK, KEYS, {"planes": "table", "n": -1}, result, False)
-    assert seen == {"n": 46, "planes": "table", "shape": (1, 3, 4)}
+    image = run_chain(chain, functions, STACK, KEYS, TABLE, {"n": -1}, result, False)
+    assert seen == {"n": 46, "sites": [1], "shape": (1, 3, 4)}
     assert result.outputs["n"].keys == KEYS[:1]
     assert image.max() == 46
 
@@ -148,7 +150,7 @@ def test_arguments_reach_the_function_as_ordinary_lists_and_dicts_of_its_own() -
 
     one = call(kwargs={"weights": [1, 2], "options": {"a": [1]}})
     for _ in range(2):
-        run_chain([one], {"f": greedy}, STACK, KEYS, {}, CallResult({}), False)
+        run_chain([one], {"f": greedy}, STACK, KEYS, TABLE, {}, CallResult({}), False)
     assert len(one.kwargs["weights"]) == 2
 
 
