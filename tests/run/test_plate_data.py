@@ -1,0 +1,85 @@
+"""What a plate-scope function is given: samples of planes, tables, the microscope's own correction."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from hcs_steps.functions.declare import step_function
+from hcs_steps.pipeline import FunctionStep
+
+
+@step_function(scope="plate", outputs={"chosen": "table", "facts": "value"})
+def sample(plate, limit=None, seed=0, channel=1):
+    rows = [
+        (key["well"], key["site"], float(plane.mean()))
+        for key, plane in plate.sample_planes(channel, limit, seed)
+    ]
+    wells, sites, means = zip(*rows, strict=True)
+    table = {"well": np.array(wells), "site": np.array(sites), "mean": np.array(means)}
+    facts = {
+        "channels": {str(number): name for number, name in plate.channels.items()},
+        "planes": plate.count_planes(channel),
+        "vendor": plate.vendor_flatfield(channel) is not None,
+    }
+    return table, facts
+
+
+@step_function()
+def doubled(stack):
+    return stack * 2
+
+
+WELLS = ["A01", "A02", "B01", "B02"]
+
+
+def sampled(ran, step="sample"):
+    outputs = ran.outputs(step, "plate")
+    return ran.table(step, "plate", "chosen"), outputs["calls"][0]["values"]["facts"], outputs["notes"]
+
+
+def test_all_planes_of_a_channel_come_once_in_plate_order(run_steps):
+    table, facts, notes = sampled(run_steps([FunctionStep(sample, scope="plate")], wells=WELLS))
+    assert list(zip(table["well"], table["site"], strict=True)) == [
+        (well, site) for well in WELLS for site in (1, 2)
+    ]
+    assert facts == {"channels": {"1": "DAPI", "2": "GFP"}, "planes": 8, "vendor": False}
+    assert notes == []
+
+
+def test_a_sample_is_spread_over_wells_and_repeats_with_its_seed(run_steps):
+    def run(seed):
+        return FunctionStep((sample, {"limit": 4, "seed": seed}), name=f"sample_{seed}", scope="plate")
+
+    ran = run_steps([run(0), run(1), run(2)], wells=WELLS)
+    chosen = [tuple(sampled(ran, f"sample_{seed}")[0]["site"]) for seed in range(3)]
+    for seed in range(3):
+        assert Counter(sampled(ran, f"sample_{seed}")[0]["well"]) == dict.fromkeys(WELLS, 1)
+    assert len(set(chosen)) > 1
+
+
+def test_a_plane_that_cannot_be_read_is_left_out_and_noted(run_steps):
+    ran = run_steps([FunctionStep(sample, scope="plate")], wells=WELLS, broken_well="A02")
+    table, _, notes = sampled(ran)
+    assert len(table["well"]) == 7
+    assert [note for note in notes if note.startswith("A02, site 1") and "cannot be read" in note]
+
+
+def test_the_images_are_those_that_the_step_reads(run_steps):
+    ran = run_steps(
+        [
+            FunctionStep(doubled, name="doubled"),
+            FunctionStep(sample, name="later", scope="plate"),
+            FunctionStep(sample, name="raw", scope="plate", input_source="pipeline_start"),
+        ]
+    )
+    later, raw = sampled(ran, "later")[0], sampled(ran, "raw")[0]
+    np.testing.assert_allclose(later["mean"], 2 * raw["mean"])
+
+
+@pytest.mark.parametrize(("layout", "there"), [("harmony", True), ("imagexpress", False)])
+def test_the_correction_that_a_microscope_keeps_is_found(run_steps, layout, there):
+    ran = run_steps([FunctionStep(sample, scope="plate")], layout=layout)
+    assert sampled(ran)[1]["vendor"] is there
