@@ -87,8 +87,8 @@ def build_parser() -> argparse.ArgumentParser:
     pipeline.add_argument("file", metavar="FILE", help="the pipeline, YAML or Python")
     pipeline.add_argument("-o", "--output", metavar="FILE", help="write there instead of the terminal")
 
-    functions = _add(commands, "functions", "pipeline", "list the built-in step functions", "functions")
-    functions.add_argument("name", nargs="?", help="show this function's parameters and description")
+    functions = _add(commands, "functions", "functions", "list the built-in step functions")
+    functions.add_argument("name", nargs="?", help="tell everything about this one")
 
     schemas = _add(
         commands, "schemas", "pipeline", "write the JSON schemas of the configuration files", "schemas"

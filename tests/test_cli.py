@@ -13,7 +13,7 @@ import yaml
 from hcs_steps import __version__
 from hcs_steps.cli import main
 from hcs_steps.pipeline import load_pipeline
-from hcs_steps.pipeline.registry import BUILTINS
+from hcs_steps.pipeline.registry import BUILTINS, reference_of, resolve
 from hcs_steps.plate import tiff_header
 from hcs_steps.plate.synthetic import make_plate
 
@@ -268,9 +268,12 @@ def test_pipeline_refuses_what_is_none(here: Path, refused: Refused) -> None:
 def test_functions_lists_every_builtin_and_describes_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["functions"]) == 0
     listed = capsys.readouterr().out
-    assert all(f"{name}: " in listed for name in BUILTINS)
+    names = {line.split()[0] for line in listed.partition("\n\n")[0].splitlines()}
+    assert names == {reference_of(resolve(name)) for name in BUILTINS}
     assert main(["functions", "tophat"]) == 0
-    assert "selem_radius" in capsys.readouterr().out
+    described = capsys.readouterr().out
+    assert "selem_radius=50" in described
+    assert "devices: cpu, gpu" in described
 
 
 def test_functions_names_the_nearest(refused: Refused) -> None:

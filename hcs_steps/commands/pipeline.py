@@ -1,16 +1,13 @@
-"""``hcs pipeline``, ``hcs functions``, ``hcs schemas``: pipelines and what they are made of."""
+"""``hcs pipeline``, ``hcs schemas``: pipeline files, and the schemas that editors check them with."""
 
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 from pathlib import Path
 
-from hcs_steps.functions.declare import spec_of
 from hcs_steps.pipeline.config import Model
 from hcs_steps.pipeline.files import PipelineFile, load_pipeline, pipeline_to_python, pipeline_to_yaml
-from hcs_steps.pipeline.registry import known_names, resolve
 from hcs_steps.settings import WorkflowSettings
 from hcs_steps.storage.atomic import write_text
 
@@ -28,22 +25,6 @@ def run(arguments: argparse.Namespace) -> int:
         write_text(Path(arguments.output), text)
     else:
         print(text, end="")
-    return 0
-
-
-def functions(arguments: argparse.Namespace) -> int:
-    """List the built-in step functions, or describe one."""
-    if arguments.name:
-        func = resolve(arguments.name, (str(Path.cwd()),))
-        print(f"{arguments.name}{inspect.signature(func)}\n\n{inspect.getdoc(func) or ''}")
-        return 0
-    for name in known_names():
-        func = resolve(name)
-        outputs = ", ".join(f"{o.name} ({o.kind})" for o in spec_of(func).outputs)
-        print(
-            f"{name}: {(inspect.getdoc(func) or '').splitlines()[0]}"
-            + (f" Returns {outputs}." if outputs else "")
-        )
     return 0
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "STEP_FUNCTIONS",
     "count_cells_single_channel",
     "create_composite",
     "spec_of",
@@ -33,13 +34,14 @@ __all__ = [
     "tophat",
 ]
 
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "hcs_steps.functions.background": ["tophat"],
-        "hcs_steps.functions.composite": ["create_composite"],
-        "hcs_steps.functions.count": ["count_cells_single_channel"],
-        "hcs_steps.functions.declare": ["spec_of", "step_function"],
-        "hcs_steps.functions.normalize": ["stack_percentile_normalize"],
-    },
-)
+STEP_FUNCTIONS = {
+    "hcs_steps.functions.background": ["tophat"],
+    "hcs_steps.functions.composite": ["create_composite"],
+    "hcs_steps.functions.count": ["count_cells_single_channel"],
+    "hcs_steps.functions.normalize": ["stack_percentile_normalize"],
+}
+"""Module -> its step functions; a pipeline file names them as they are. A new function is one more name here."""
+
+_TOOLS = {"hcs_steps.functions.declare": ["spec_of", "step_function"]}
+
+__getattr__ = lazy_names(__name__, STEP_FUNCTIONS | _TOOLS)

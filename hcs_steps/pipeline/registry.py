@@ -23,14 +23,12 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from hcs_steps.errors import PipelineError, nearest
+from hcs_steps.functions import STEP_FUNCTIONS
 
 BUILTINS: dict[str, str] = {
-    "stack_percentile_normalize": "hcs_steps.functions.normalize:stack_percentile_normalize",
-    "tophat": "hcs_steps.functions.background:tophat",
-    "create_composite": "hcs_steps.functions.composite:create_composite",
-    "count_cells_single_channel": "hcs_steps.functions.count:count_cells_single_channel",
+    name: f"{module}:{name}" for module, names in STEP_FUNCTIONS.items() for name in names
 }
-"""Short names of the functions that come with the package; a new function is one more line."""
+"""Short names of the functions that come with the package."""
 
 SCRIPT = "hcs_steps_script_"
 """What the names of modules begin with that are single files."""
