@@ -59,8 +59,9 @@ def run_chain(
     """
     for call in chain:
         available = {**given, "planes": table, **_outputs(result)}
-        arguments = thaw(call.kwargs) | {n: available[n] for n in call.injected if n in available}
         device = on_gpu and "gpu" in call.devices
+        injected = {n: _moved(available[n], device) for n in call.injected if n in available}
+        arguments = thaw(call.kwargs) | injected
         function, before = functions[call.function], stack.shape
         returned = function(_moved(stack, device), **arguments)
         keys = output_keys(keys, reduces=call.reduces)
@@ -136,10 +137,10 @@ def _labels(call: CallPlan, name: str, value: Any, image: Image) -> Image:
     return labels.astype(np.uint32, copy=False)
 
 
-def _moved(stack: Image, device: bool) -> Any:
-    """The stack on the device that a function is to work on."""
-    if not device:
-        return stack
+def _moved(value: Any, device: bool) -> Any:
+    """An image stack, labels or an array on the device that a function is to work on; tables stay on the host."""
+    if not (device and isinstance(value, np.ndarray)):
+        return value
     import cupy
 
-    return cupy.asarray(stack)
+    return cupy.asarray(value)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -46,13 +44,3 @@ def draw_disks() -> Callable[..., np.ndarray]:
         return image.clip(0, 65535).astype(np.uint16)
 
     return draw
-
-
-@pytest.fixture
-def cupy_standin() -> Iterator[ModuleType]:
-    """A module in the place of ``cupy``: ``f(cupy_standin.asarray(x)).get()`` takes the path of a GPU."""
-    spec = importlib.util.spec_from_file_location("cupy_standin", Path(__file__).with_name("cupy_standin.py"))
-    standin = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(standin)
-    with standin.installed() as cupy:
-        yield cupy

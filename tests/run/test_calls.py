@@ -160,3 +160,27 @@ def test_what_is_not_there_to_inject_is_left_to_the_functions_default() -> None:
         return stack
 
     run(f, injected=("cells",))
+
+
+def test_on_a_gpu_a_function_gets_stack_and_labels_there_and_tables_on_the_host(cupy_standin: Any) -> None:
+    seen: dict[str, Any] = {}
+
+    def find(stack: Any) -> Any:
+        return stack, (stack > 3).astype("uint32")
+
+    def masked(stack: Any, cells: Any, planes: Any, spots: Any) -> Any:
+        seen.update(cells=type(cells), site=type(planes["site"]), spots=type(spots["y"]))
+        return stack * (cells > 0)
+
+    chain = [
+        call("find", outputs=(("cells", "labels"),), devices=("cpu", "gpu")),
+        call("masked", injected=("cells", "planes", "spots"), devices=("cpu", "gpu")),
+        call("host"),
+    ]
+    functions = {"find": find, "masked": masked, "host": lambda stack: np.add(stack, 1)}
+    result = CallResult({})
+    given = {"spots": {"y": np.zeros(2)}}
+    image = run_chain(chain, functions, STACK, KEYS, TABLE, given, result, True)
+    assert seen == {"cells": cupy_standin.ndarray, "site": np.ndarray, "spots": np.ndarray}
+    np.testing.assert_array_equal(image, np.where(STACK > 3, STACK, 0) + 1)
+    assert isinstance(result.outputs["cells"].value, np.ndarray)

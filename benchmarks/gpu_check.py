@@ -1,0 +1,257 @@
+"""Does every image function give on the GPU what it gives on the CPU, and how much faster?
+
+python benchmarks/gpu_check.py [--size 2160] [--only tophat gaussian] [--markdown docs/gpu.md] [--stand-in]
+
+One file that needs this repository, NumPy, SciPy, scikit-image, and CuPy or PyTorch with a CUDA device; neither
+Snakemake nor Zarr. Prints a line per call with the seconds on either device (best of three, after a first call that
+compiles kernels), the largest difference and what is allowed, and exits with 1 if a difference is larger.
+``--stand-in`` puts NumPy in the place of CuPy and the CPU in that of CUDA: it shows that the paths run and agree, not
+how fast they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from hcs_steps import functions  # noqa: E402
+from hcs_steps.functions.declare import spec_of  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: the function, what makes its stack and arguments for a plane size, and how far devices may differ.
+
+    ``tolerance`` bounds pixels (grey values), table columns and arrays (relative to the largest value of each), and
+    the share of the objects' pixels that no matching object of the other device has.
+    """
+
+    function: str
+    stack: Callable[[int], Any]
+    arguments: Callable[[int], Mapping[str, Any]] = lambda size: {}
+    tolerance: float = 0.0
+    note: str = ""
+
+
+def cells(size: int, planes: int = 1, seed: int = 0) -> np.ndarray:
+    """(N, Y, X) uint16: blurred discs of about 10 px radius, one per 40 x 40 px, on an uneven noisy background."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    stack = np.zeros((planes, size, size), np.float32)
+    for plane in stack:
+        count = max(3, size * size // 1600)
+        y, x = rng.integers(0, size, (2, count))
+        plane[y, x] = rng.uniform(0.3, 1.0, count)
+        plane[:] = ndimage.maximum_filter(plane, footprint=disc(9))
+        plane[:] = ndimage.gaussian_filter(plane, 1.5) * 4000
+    ramp = 300 + 200 * np.linspace(0, 1, size, dtype=np.float32)
+    stack += ramp + rng.normal(0, 20, stack.shape).astype(np.float32)
+    return stack.clip(0, 65535).astype(np.uint16)
+
+
+def disc(radius: int) -> np.ndarray:
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    return y * y + x * x <= radius * radius
+
+
+def labels(size: int) -> np.ndarray:
+    """(1, Y, X) uint32: the discs of `cells`, thresholded and numbered."""
+    from scipy import ndimage
+
+    return ndimage.label(cells(size)[0] > 1500)[0][None].astype(np.uint32)
+
+
+CASES: list[Case] = []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=2160, help="edge length of the planes in pixels")
+    parser.add_argument("--only", nargs="+", default=(), help="these functions")
+    parser.add_argument("--markdown", type=Path, help="write the table there")
+    parser.add_argument("--stand-in", action="store_true", help="NumPy in the place of CuPy")
+    arguments = parser.parse_args()
+    with device(arguments.stand_in) as (cupy, torch_device, name):
+        print(f"{name}, planes of {arguments.size} x {arguments.size}", flush=True)
+        rows = [
+            row
+            for case in CASES
+            if not arguments.only or case.function in arguments.only
+            for row in check(case, arguments.size, cupy, torch_device)
+        ]
+    if arguments.markdown:
+        arguments.markdown.write_text(markdown(rows, name, arguments.size))
+    bad = [row for row in rows if not row.agrees]
+    print(f"{len(rows) - len(bad)} of {len(rows)} agree")
+    raise SystemExit(1 if bad else 0)
+
+
+@contextlib.contextmanager
+def device(stand_in: bool) -> Iterator[tuple[Any, str, str]]:
+    """(cupy or None, Torch's name of the device, a name for people)."""
+    if stand_in:
+        path = REPOSITORY / "tests" / "cupy_standin.py"
+        spec = importlib.util.spec_from_file_location("cupy_standin", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        with module.installed() as cupy:
+            yield cupy, "cpu", "NumPy in the place of CuPy"
+        return
+    import cupy
+
+    properties = cupy.cuda.runtime.getDeviceProperties(0)
+    yield cupy, "cuda", properties["name"].decode()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    cpu_s: float
+    gpu_s: float
+    difference: float
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        return self.difference <= self.tolerance
+
+    def cells(self) -> list[str]:
+        gain = f"{self.cpu_s / self.gpu_s:.1f}" if self.gpu_s else "-"
+        verdict = "" if self.agrees else " DIFFERS"
+        return [
+            self.what,
+            f"{self.cpu_s:.3f}",
+            f"{self.gpu_s:.4f}",
+            gain,
+            f"{self.difference:.3g}{verdict}",
+            f"{self.tolerance:g}",
+        ]
+
+
+def check(case: Case, size: int, cupy: Any, torch_device: str) -> Iterator[Row]:
+    """The case's function on every device that it is for."""
+    function = getattr(functions, case.function)
+    stack, arguments = case.stack(size), dict(case.arguments(size))
+    what = f"{case.function}{' ' if case.note else ''}{case.note}"
+    wanted, cpu_s = timed(lambda: function(stack, **arguments), lambda: None)
+    if "gpu" in spec_of(function).devices:
+        there = {name: cupy.asarray(v) if isinstance(v, np.ndarray) else v for name, v in arguments.items()}
+        on_device = cupy.asarray(stack)
+        wait = cupy.cuda.Device().synchronize if hasattr(cupy, "cuda") else lambda: None
+        found, gpu_s = timed(lambda: function(on_device, **there), wait)
+        yield shown(Row(what, cpu_s, gpu_s, difference(wanted, found), case.tolerance))
+    if case.function in TORCH:
+        import torch
+
+        tensor = torch.from_numpy(stack.astype(TORCH[case.function])).to(torch_device)
+        wanted = function(stack.astype(TORCH[case.function]), **arguments)
+        wait = torch.cuda.synchronize if torch_device == "cuda" else lambda: None
+        found, gpu_s = timed(lambda: function(tensor, **arguments), wait)
+        yield shown(Row(f"{what} (Torch)", cpu_s, gpu_s, difference(wanted, found), case.tolerance))
+
+
+TORCH = {"stack_percentile_normalize": "int32"}
+"""Functions that also take Torch tensors, and the dtype to try."""
+
+
+def shown(row: Row) -> Row:
+    what, *figures = row.cells()
+    print(f"{what:<46}" + "".join(f"{figure:>14}" for figure in figures), flush=True)
+    return row
+
+
+def timed(call: Callable[[], Any], wait: Callable[[], Any]) -> tuple[Any, float]:
+    """The result of a call and its seconds: best of three after one that is not counted."""
+    result = call()
+    wait()
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        call()
+        wait()
+        best = min(best, time.perf_counter() - start)
+        if best > 5:
+            break
+    return result, best
+
+
+def difference(wanted: Any, found: Any) -> float:
+    """The largest difference between the results of two devices; see `Case.tolerance`."""
+    if isinstance(wanted, tuple):
+        return max(difference(a, b) for a, b in zip(wanted, found, strict=True))
+    if isinstance(wanted, Mapping):
+        assert list(wanted) == list(found), f"other columns: {set(wanted) ^ set(found)}"
+        return max((relative(wanted[name], found[name]) for name in wanted), default=0.0)
+    if isinstance(wanted, np.ndarray):
+        host = on_host(found)
+        if wanted.shape != host.shape or wanted.dtype != host.dtype:
+            return float("inf")
+        if wanted.dtype == np.uint32:
+            return unmatched(wanted, host)
+        return relative(wanted, host) if wanted.ndim < 3 else largest(wanted, host)
+    return 0.0 if wanted == found else float("inf")
+
+
+def on_host(array: Any) -> np.ndarray:
+    if hasattr(array, "get"):
+        return array.get()
+    return array.cpu().numpy() if hasattr(array, "cpu") else np.asarray(array)
+
+
+def largest(wanted: np.ndarray, found: np.ndarray) -> float:
+    return float(np.nanmax(np.abs(wanted.astype(np.float64) - found.astype(np.float64)), initial=0.0))
+
+
+def relative(wanted: Any, found: Any) -> float:
+    wanted, found = np.asarray(wanted), on_host(found)
+    if wanted.shape != found.shape:
+        return float("inf")
+    if wanted.dtype.kind not in "uifb":
+        return 0.0 if (wanted == found).all() else float("inf")
+    if (np.isnan(wanted) != np.isnan(found)).any():
+        return float("inf")
+    scale = float(np.nanmax(np.abs(wanted.astype(np.float64)), initial=0.0)) or 1.0
+    return largest(wanted, found) / scale
+
+
+def unmatched(wanted: np.ndarray, found: np.ndarray) -> float:
+    """Share of the objects' pixels (of either) outside the overlap with the object that matches best."""
+    either = (wanted > 0) | (found > 0)
+    if not either.any():
+        return 0.0
+    pairs, counts = np.unique(np.stack([wanted[either], found[either]]), axis=1, return_counts=True)
+    best: dict[int, int] = {}
+    for one, other, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
+        if one and other:
+            best[one] = max(best.get(one, 0), count)
+    return 1 - sum(best.values()) / int(either.sum())
+
+
+def markdown(rows: list[Row], name: str, size: int) -> str:
+    heads = ["function", "CPU s", "GPU s", "times faster", "largest difference", "allowed"]
+    lines = [
+        "| " + " | ".join(cells) + " |" for cells in [heads, ["---"] * 6, *(row.cells() for row in rows)]
+    ]
+    title = f"Image functions on {name} against the CPU, planes of {size} x {size}"
+    return "\n".join(
+        [f"# {title}", "", "`python benchmarks/gpu_check.py --markdown docs/gpu.md`", "", *lines, ""]
+    )
+
+
+if __name__ == "__main__":
+    main()
