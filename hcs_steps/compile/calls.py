@@ -47,6 +47,7 @@ def plan_call(
             kwargs=call.kwargs,
             source=source_hash(func),
             outputs=tuple((output.name, output.kind) for output in spec.outputs),
+            optional=sum(output.optional for output in spec.outputs),
             injected=tuple(injected),
             reduces=spec.reduces,
             changes_image=spec.changes_image,

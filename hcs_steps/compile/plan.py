@@ -41,13 +41,15 @@ class Frozen:
 class CallPlan(Frozen):
     """One function call; ``injected`` are parameters that the runner fills by name.
 
-    ``outputs`` are (name, kind) pairs; see `hcs_steps.functions.declare` for these and the other fields.
+    ``outputs`` are (name, kind) pairs, of which the last ``optional`` may not come back; see
+    `hcs_steps.functions.declare` for these and the other fields.
     """
 
     function: str
     kwargs: Mapping[str, Any]
     source: str
     outputs: tuple[tuple[str, str], ...]
+    optional: int
     injected: tuple[str, ...]
     reduces: bool
     changes_image: bool

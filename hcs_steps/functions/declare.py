@@ -44,11 +44,13 @@ class Output:
     """One named output besides the image stack.
 
     ``table``: a `Table` (or a DataFrame); ``labels``: a uint32 label stack shaped like the returned stack;
-    ``array``: any numeric array; ``value``: anything JSON can hold (numbers, strings, lists, mappings).
+    ``array``: any numeric array; ``value``: anything JSON can hold (numbers, strings, lists, mappings). An
+    ``optional`` output comes back only if an argument asks for it; it stands behind those that always do.
     """
 
     name: str
     kind: OutputKind
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def step_function(
     *,
     outputs: Mapping[str, OutputKind] | None = None,
+    optional_outputs: Mapping[str, OutputKind] | None = None,
     reduces: bool = False,
     changes_image: bool = True,
     dtype: str = "same",
@@ -123,6 +126,8 @@ def step_function(
 ) -> Callable[[F], F]:
     """Declare a step function; see `FunctionSpec` for the parameters. Returns the function itself.
 
+    ``optional_outputs`` come after ``outputs``, and only if an argument asks for them; see `Output`.
+
     >>> @step_function(outputs={"spots": "table"}, changes_image=False, memory=3)
     ... def find_spots(stack, threshold=0.5):
     ...     ...
@@ -130,7 +135,10 @@ def step_function(
     'spots'
     """
     spec = FunctionSpec(
-        outputs=tuple(Output(name, kind) for name, kind in (outputs or {}).items()),
+        outputs=(
+            *(Output(name, kind) for name, kind in (outputs or {}).items()),
+            *(Output(name, kind, optional=True) for name, kind in (optional_outputs or {}).items()),
+        ),
         reduces=reduces,
         changes_image=changes_image,
         dtype=dtype,

@@ -83,14 +83,14 @@ def _take(
 ) -> Image:
     """The stack out of what a function returned; its named outputs are checked and remembered."""
     values = returned if isinstance(returned, tuple) else (returned,)
-    if len(values) != 1 + len(call.outputs):
+    if not 0 <= 1 + len(call.outputs) - len(values) <= call.optional:
         names = ", ".join(name for name, _ in call.outputs) or "no named outputs"
         raise StepError(
             f"{call.function} returned {len(values)} values; expected the stack and {names}.",
             hint="Declare named outputs with @step_function(outputs={...}).",
         )
     image = _stack(call, values[0], planes)
-    for (name, kind), value in zip(call.outputs, values[1:], strict=True):
+    for (name, kind), value in zip(call.outputs, values[1:], strict=False):
         checked = _labels(call, name, value, image) if kind == "labels" else value
         result.outputs[name] = NamedOutput(kind, checked, keys)
     return image

@@ -22,6 +22,7 @@ def call(name: str = "f", **values: Any) -> CallPlan:
         "kwargs": {},
         "source": "",
         "outputs": (),
+        "optional": 0,
         "injected": (),
         "reduces": False,
         "changes_image": True,
@@ -184,3 +185,14 @@ def test_on_a_gpu_a_function_gets_stack_and_labels_there_and_tables_on_the_host(
     assert seen == {"cells": cupy_standin.ndarray, "site": np.ndarray, "spots": np.ndarray}
     np.testing.assert_array_equal(image, np.where(STACK > 3, STACK, 0) + 1)
     assert isinstance(result.outputs["cells"].value, np.ndarray)
+
+
+def test_an_optional_output_may_be_left_out_and_a_required_one_not() -> None:
+    outputs = (("n", "value"), ("picture", "array"))
+    _, result = run(lambda stack: (stack, 1), outputs=outputs, optional=1)
+    assert list(result.outputs) == ["n"]
+    _, result = run(lambda stack: (stack, 1, stack[0]), outputs=outputs, optional=1)
+    assert list(result.outputs) == ["n", "picture"]
+    for returned in (lambda stack: stack, lambda stack: (stack, 1, 2, 3)):
+        with pytest.raises(StepError, match="expected the stack and n, picture"):
+            run(returned, outputs=outputs, optional=1)
