@@ -17,7 +17,7 @@ import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Case:
 
     function: str
     stack: Callable[[int], Any]
-    arguments: Callable[[int], Mapping[str, Any]] = lambda size: {}
+    arguments: Mapping[str, Any] | Callable[[int], Mapping[str, Any]] = field(default_factory=dict)
     tolerance: float = 0.0
     note: str = ""
 
@@ -74,7 +74,37 @@ def labels(size: int) -> np.ndarray:
     return ndimage.label(cells(size)[0] > 1500)[0][None].astype(np.uint32)
 
 
-CASES: list[Case] = []
+def channels(size: int) -> np.ndarray:
+    return cells(size, planes=3)
+
+
+def as_float(size: int) -> np.ndarray:
+    """`cells` as float32, with a NaN."""
+    stack = cells(size).astype(np.float32)
+    stack[0, 7, 9] = np.nan
+    return stack
+
+
+CASES = [
+    Case("stack_percentile_normalize", cells),
+    Case("stack_percentile_normalize", as_float, tolerance=1e-5, note="float32"),
+    Case("tophat", cells, tolerance=1),
+    Case("tophat", cells, {"selem_radius": 50, "downsample_factor": 1}, note="exact disk"),
+    Case(
+        "tophat",
+        cells,
+        {"selem_radius": 50, "downsample_factor": 1, "footprint": "octagon"},
+        note="exact octagon",
+    ),
+    Case("gaussian", cells, {"sigma": 2}, tolerance=1),
+    Case("gaussian", as_float, {"sigma": 5}, tolerance=0.01, note="float32 with NaN"),
+    Case("median", cells, {"radius": 3}),
+    Case("rescale", cells, {"factor": 0.5}, tolerance=1),
+    Case("rescale", cells, {"factor": 1.3, "order": 3}, tolerance=1, note="cubic"),
+    Case("crop", cells, {"margin": 20}),
+    Case("create_composite", channels, {"weights": [1, 2, 3]}, tolerance=1),
+    Case("create_composite", channels, {"colors": ["blue", "green", "red"]}, tolerance=1, note="RGB"),
+]
 
 
 def main() -> None:
@@ -146,7 +176,8 @@ class Row:
 def check(case: Case, size: int, cupy: Any, torch_device: str) -> Iterator[Row]:
     """The case's function on every device that it is for."""
     function = getattr(functions, case.function)
-    stack, arguments = case.stack(size), dict(case.arguments(size))
+    given = case.arguments
+    stack, arguments = case.stack(size), dict(given(size) if callable(given) else given)
     what = f"{case.function}{' ' if case.note else ''}{case.note}"
     wanted, cpu_s = timed(lambda: function(stack, **arguments), lambda: None)
     if "gpu" in spec_of(function).devices:
@@ -158,15 +189,14 @@ def check(case: Case, size: int, cupy: Any, torch_device: str) -> Iterator[Row]:
     if case.function in TORCH:
         import torch
 
-        tensor = torch.from_numpy(stack.astype(TORCH[case.function])).to(torch_device)
-        wanted = function(stack.astype(TORCH[case.function]), **arguments)
+        tensor = torch.from_numpy(stack).to(torch_device)
         wait = torch.cuda.synchronize if torch_device == "cuda" else lambda: None
         found, gpu_s = timed(lambda: function(tensor, **arguments), wait)
         yield shown(Row(f"{what} (Torch)", cpu_s, gpu_s, difference(wanted, found), case.tolerance))
 
 
-TORCH = {"stack_percentile_normalize": "int32"}
-"""Functions that also take Torch tensors, and the dtype to try."""
+TORCH = {"stack_percentile_normalize"}
+"""Functions that also take Torch tensors."""
 
 
 def shown(row: Row) -> Row:

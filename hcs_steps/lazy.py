@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
-def lazy_names(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package: ``homes`` maps a module inside ``hcs_steps`` to the names it holds.
+def lazy_names(package: str, *homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a package: each of ``homes`` maps modules inside ``hcs_steps`` to names they hold.
 
     >>> __getattr__ = lazy_names(__name__, {"hcs_steps.errors": ["HcsError"]})
     """
-    home = {name: module for module, names in homes.items() for name in names}
+    home = {name: module for some in homes for module, names in some.items() for name in names}
 
     def find(name: str) -> Any:
         if name not in home:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     )
     from hcs_steps.functions.composite import (
         create_composite,
+        rgb_composite,
     )
     from hcs_steps.functions.count import (
         count_cells_single_channel,
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from hcs_steps.functions.declare import (
         spec_of,
         step_function,
+    )
+    from hcs_steps.functions.filters import (
+        gaussian,
+        median,
+    )
+    from hcs_steps.functions.geometry import (
+        crop,
+        rescale,
     )
     from hcs_steps.functions.normalize import (
         stack_percentile_normalize,
@@ -28,6 +37,11 @@ __all__ = [
     "STEP_FUNCTIONS",
     "count_cells_single_channel",
     "create_composite",
+    "crop",
+    "gaussian",
+    "median",
+    "rescale",
+    "rgb_composite",
     "spec_of",
     "stack_percentile_normalize",
     "step_function",
@@ -38,10 +52,15 @@ STEP_FUNCTIONS = {
     "hcs_steps.functions.background": ["tophat"],
     "hcs_steps.functions.composite": ["create_composite"],
     "hcs_steps.functions.count": ["count_cells_single_channel"],
+    "hcs_steps.functions.filters": ["gaussian", "median"],
+    "hcs_steps.functions.geometry": ["crop", "rescale"],
     "hcs_steps.functions.normalize": ["stack_percentile_normalize"],
 }
 """Module -> its step functions; a pipeline file names them as they are. A new function is one more name here."""
 
-_TOOLS = {"hcs_steps.functions.declare": ["spec_of", "step_function"]}
+_TOOLS = {
+    "hcs_steps.functions.composite": ["rgb_composite"],
+    "hcs_steps.functions.declare": ["spec_of", "step_function"],
+}
 
-__getattr__ = lazy_names(__name__, STEP_FUNCTIONS | _TOOLS)
+__getattr__ = lazy_names(__name__, STEP_FUNCTIONS, _TOOLS)

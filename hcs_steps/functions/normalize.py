@@ -7,65 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from hcs_steps.arrays import dtype_range, namespace, round_saturate, to_numpy
+from hcs_steps.arrays import dtype_range, is_cupy, namespace, round_saturate
+from hcs_steps.functions._percentiles import (
+    all_values,
+    bit_patterns,
+    is_small,
+    is_torch,
+    numpy_dtype,
+    stack_percentiles,
+)
 from hcs_steps.functions._stacks import require_stack, row_blocks
 from hcs_steps.functions.declare import step_function
 
 _INTEGER_TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32")
-
-
-def _is_small(dtype: Any) -> bool:
-    """Whether all values of ``dtype`` fit a histogram: 8- and 16-bit integers."""
-    kind = np.dtype(dtype)
-    return kind.kind in "ui" and kind.itemsize <= 2
-
-
-def _histogram(stack: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Number of pixels per value, from the lowest value of the stack's small integer dtype to the highest."""
-    xp = namespace(stack)
-    low, high = (int(limit) for limit in dtype_range(stack.dtype))
-    counts = xp.zeros(high - low + 1, dtype=xp.int64)
-    for plane in stack:
-        for rows in row_blocks(plane.shape[0]):
-            values = plane[rows].ravel().astype(xp.int64) - low
-            counts += xp.bincount(values, minlength=high - low + 1)
-    return np.asarray(to_numpy(counts), dtype=np.int64)
-
-
-def _percentile_of_histogram(cumulative: Any, low: int, percentile: float) -> float:
-    """What ``np.percentile(values, percentile)`` (method linear) returns for the values of a histogram."""
-    total = int(cumulative[-1])
-    position = (total - 1) * (percentile / 100)
-    below = min(math.floor(position), total - 1)
-    above = min(below + 1, total - 1)
-    fraction = position - below
-    first, second = (int(i) + low for i in np.searchsorted(cumulative, [below, above], side="right"))
-    # The two forms of the interpolation are NumPy's, so that both round alike.
-    if fraction < 0.5:
-        return first + (second - first) * fraction
-    return second - (second - first) * (1 - fraction)
-
-
-def stack_percentiles(stack: Any, *percentiles: float) -> tuple[float, ...]:
-    """Percentiles over all pixels of ``stack``, interpolated linearly as `numpy.percentile` does, never
-    sampled.
-
-    8- and 16-bit integers are counted in a histogram: exact, in one pass and without a copy of the stack. Of
-    float stacks only the finite pixels count; NaN if there is none.
-    """
-    if _is_small(stack.dtype):
-        cumulative = np.cumsum(_histogram(stack))
-        low = int(dtype_range(stack.dtype)[0])
-        return tuple(_percentile_of_histogram(cumulative, low, value) for value in percentiles)
-    xp = namespace(stack)
-    pixels = stack
-    if np.dtype(stack.dtype).kind == "f":
-        finite = xp.isfinite(stack)
-        if not bool(finite.all()):
-            pixels = stack[finite]
-        if pixels.size == 0:
-            return (math.nan,) * len(percentiles)
-    return tuple(float(value) for value in to_numpy(xp.percentile(pixels, list(percentiles))))
 
 
 def _output_dtype(dtype: np.dtype[Any], target_min: float, target_max: float) -> np.dtype[Any]:
@@ -84,11 +38,58 @@ def _rescale(values: Any, low: float, high: float, target_min: float, target_max
     xp = namespace(values)
     if not high > low:
         return xp.full(values.shape, target_min, dtype=xp.float64)
-    scaled = (values.astype(xp.float64) - low) / (high - low)
-    return xp.clip(scaled, 0.0, 1.0) * (target_max - target_min) + target_min
+    scaled = values.astype(xp.float64)
+    scaled -= low
+    scaled /= high - low
+    xp.clip(scaled, 0.0, 1.0, out=scaled)
+    scaled *= target_max - target_min
+    scaled += target_min
+    return scaled
 
 
-@step_function(memory=4.0, devices=("cpu", "gpu"))
+def _rescale_tensor(values: Any, low: float, high: float, target_min: float, target_max: float) -> Any:
+    """`_rescale` of a Torch tensor."""
+    import torch
+
+    if not high > low:
+        return torch.full_like(values, target_min, dtype=torch.float64)
+    scaled = values.to(torch.float64).sub(low).div_(high - low).clamp_(0.0, 1.0)
+    return scaled.mul_(target_max - target_min).add_(target_min)
+
+
+def _map_by_table(stack: Any, table: np.ndarray[Any, Any], result: Any) -> None:
+    """Write to ``result`` what a table of all values of the stack's small integer dtype says for its pixels."""
+    if is_torch(stack):
+        import torch
+
+        # Torch lacks most operations on unsigned types wider than 8 bits; signed ones of the same bits serve.
+        signed = f"i{table.itemsize}" if table.dtype.kind == "u" and table.itemsize > 1 else table.dtype
+        values = torch.from_numpy(table.view(signed)).to(stack.device)
+        bits = result.view(values.dtype)
+        for (number, _), index in bit_patterns(stack):
+            bits[number] = values[index]
+        return
+    values = namespace(stack).asarray(table)
+    for place, index in bit_patterns(stack):
+        if is_cupy(stack):
+            result[place] = values[index]
+        else:  # no index is out of range, and of NumPy's modes "wrap" is the fastest
+            np.take(values, index, out=result[place], mode="wrap")
+
+
+def _map_by_formula(stack: Any, ends: tuple[float, float, float, float], result: Any) -> None:
+    """Write to ``result`` the rescaled pixels of a stack, rounded where ``result`` has integers."""
+    dtype = numpy_dtype(result)
+    for source, target in zip(stack, result, strict=True):
+        if is_torch(stack):
+            values = _rescale_tensor(source, *ends)
+            target[...] = values.round_().long() if dtype.kind in "ui" else values
+            continue
+        for rows in row_blocks(source.shape[0]):
+            target[rows] = round_saturate(_rescale(source[rows], *ends), dtype)
+
+
+@step_function(memory=5.0, scratch=1.5, devices=("cpu", "gpu"))
 def stack_percentile_normalize(
     stack: Any,
     low_percentile: float = 1.0,
@@ -103,7 +104,7 @@ def stack_percentile_normalize(
     Parameters
     ----------
     stack
-        (N, Y, X), integer or float; NumPy or CuPy.
+        (N, Y, X), integer or float; a NumPy or CuPy array or a Torch tensor on any device.
     low_percentile, high_percentile
         0 <= low < high <= 100, over the whole stack, exact at any size (see `stack_percentiles`).
     target_min, target_max
@@ -117,38 +118,40 @@ def stack_percentile_normalize(
     uint16); values are rounded half to even. A stack whose two percentiles are equal becomes ``target_min``
     throughout. NaN pixels stay NaN unless the stack is constant.
 
+    A Torch tensor comes back as a tensor on its device. 8- and 16-bit integers are mapped by the same table
+    everywhere, bit for bit; other types by the same formula in float64, so that results agree to the last
+    digit or two of their dtype (integers: to 1 where the value lies half-way).
+
     Raises
     ------
     ValueError
         If ``stack`` is not (N, Y, X), the percentiles are not in order, or the target range is empty or
         does not fit 32 bits.
     """
-    require_stack(stack, "stack_percentile_normalize")
+    shape, source = tuple(stack.shape), numpy_dtype(stack)
+    require_stack(np.broadcast_to(np.empty((), dtype=source), shape), "stack_percentile_normalize")
     if not 0 <= low_percentile < high_percentile <= 100:
         raise ValueError(
             "stack_percentile_normalize needs 0 <= low_percentile < high_percentile <= 100, but got "
             f"{low_percentile} and {high_percentile}."
         )
-    top = float(dtype_range(stack.dtype)[1] if target_max is None else target_max)
+    top = float(dtype_range(source)[1] if target_max is None else target_max)
     bottom = float(target_min)
     if not (math.isfinite(bottom) and math.isfinite(top) and bottom < top):
         raise ValueError(
             f"stack_percentile_normalize needs target_min < target_max, but got {bottom} and {top}."
         )
-    xp = namespace(stack)
-    dtype = _output_dtype(np.dtype(stack.dtype), bottom, top)
+    dtype = _output_dtype(source, bottom, top)
     low, high = stack_percentiles(stack, low_percentile, high_percentile)
-    result = xp.empty(stack.shape, dtype=dtype)
-    lookup = None
-    offset = 0
-    if _is_small(stack.dtype):
-        first, last = (int(limit) for limit in dtype_range(stack.dtype))
-        offset = first
-        lookup = round_saturate(_rescale(xp.arange(first, last + 1), low, high, bottom, top), dtype)
-    for source, target in zip(stack, result, strict=True):
-        for rows in row_blocks(source.shape[0]):
-            if lookup is None:
-                target[rows] = round_saturate(_rescale(source[rows], low, high, bottom, top), dtype)
-            else:
-                target[rows] = lookup[source[rows].astype(xp.int64) - offset]
+    ends = (low, high, bottom, top)
+    if is_torch(stack):
+        import torch
+
+        result = torch.empty(shape, dtype=getattr(torch, dtype.name), device=stack.device)
+    else:
+        result = namespace(stack).empty(shape, dtype=dtype)
+    if is_small(source):
+        _map_by_table(stack, round_saturate(_rescale(all_values(source), *ends), dtype), result)
+    else:
+        _map_by_formula(stack, ends, result)
     return result

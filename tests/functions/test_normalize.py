@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -127,3 +128,93 @@ def test_masks_are_refused():
 def test_declaration():
     assert spec_of(stack_percentile_normalize).devices == ("cpu", "gpu")
     assert spec_of(stack_percentile_normalize).changes_image
+
+
+def _stack(dtype, seed=0):
+    return (np.random.default_rng(seed).gamma(3, 9, (2, 31, 40))).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "int32", "float32", "float64"])
+@pytest.mark.parametrize("target", [{}, {"target_max": 65535.0}, {"target_max": 1e9}, {"target_min": -3}])
+def test_a_torch_tensor_comes_back_as_one_with_numpys_values(dtype, target):
+    torch = pytest.importorskip("torch")
+    stack = _stack(dtype)
+    result = stack_percentile_normalize(torch.from_numpy(stack), **target)
+    wanted = stack_percentile_normalize(stack, **target)
+    assert isinstance(result, torch.Tensor)
+    assert result.numpy().dtype == wanted.dtype
+    if np.dtype(dtype).itemsize <= 2:
+        np.testing.assert_array_equal(result.numpy(), wanted)
+    else:
+        np.testing.assert_allclose(result.numpy(), wanted, rtol=1e-6, atol=0.5 * (wanted.dtype.kind in "ui"))
+
+
+def test_torch_percentiles_are_exact():
+    torch = pytest.importorskip("torch")
+    for dtype in ("uint16", "int32", "float32"):
+        stack = _stack(dtype, seed=4)
+        got = stack_percentiles(torch.from_numpy(stack), 1, 33.3, 99.8)
+        assert got == tuple(np.percentile(stack.astype(np.float64), [1, 33.3, 99.8]))
+    broken = torch.tensor([[[float("nan"), 1, 2, 3, float("inf")]]])
+    assert stack_percentiles(broken, 0, 50, 100) == (1, 2, 3)
+
+
+def test_torch_refusals_and_views():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ValueError, match="bool"):
+        stack_percentile_normalize(torch.zeros((1, 2, 2), dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"image\[None\]"):
+        stack_percentile_normalize(torch.zeros((2, 2)))
+    with pytest.raises(ValueError, match="bfloat16"):
+        stack_percentile_normalize(torch.zeros((1, 2, 2), dtype=torch.bfloat16))
+    stack = _stack("uint16")
+    turned = torch.from_numpy(stack).transpose(1, 2)
+    np.testing.assert_array_equal(
+        stack_percentile_normalize(turned).numpy(), stack_percentile_normalize(stack.transpose(0, 2, 1))
+    )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32"])
+def test_cupy_gives_the_same(cupy_standin, dtype):
+    stack = _stack(dtype)
+    if dtype == "float32":
+        stack[0, 3, 3] = np.nan
+    got = stack_percentile_normalize(cupy_standin.asarray(stack), 2, 98, target_max=1000).get()
+    np.testing.assert_array_equal(got, stack_percentile_normalize(stack, 2, 98, target_max=1000))
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_views_and_odd_shapes_are_counted_whole(dtype):
+    base = _stack(dtype, seed=8)
+    for stack in (base[:, ::2, ::3], base[:, ::-1], base.transpose(0, 2, 1), base[:, :1, :1]):
+        whole = np.ascontiguousarray(stack)
+        assert stack_percentiles(stack, 7, 93) == tuple(np.percentile(whole.astype(np.float64), [7, 93]))
+        np.testing.assert_array_equal(stack_percentile_normalize(stack), stack_percentile_normalize(whole))
+
+
+def test_nan_stays_and_infinity_is_clipped():
+    stack = np.arange(100, dtype=np.float32).reshape(1, 10, 10)
+    stack[0, 0, 0], stack[0, 0, 1], stack[0, 0, 2] = np.nan, np.inf, -np.inf
+    result = stack_percentile_normalize(stack)
+    assert np.isnan(result[0, 0, 0])
+    assert result[0, 0, 1] == 1
+    assert result[0, 0, 2] == 0
+    assert np.isfinite(result[0, 1:]).all()
+
+
+def test_float_percentiles_are_exact_where_float32_cannot_count_the_pixels():
+    stack = np.zeros((1, 4200, 4200), dtype=np.float32)
+    stack[0, 0, :3] = [1, 2, 3]
+    pixels = stack.size - 1
+    assert stack_percentiles(stack, 100 * (1 - 1.5 / pixels))[0] == pytest.approx(1.5, rel=1e-6)
+
+
+def test_real_plates_are_stretched_as_numpy_would(real_data):
+    folder = real_data("imagexpress_export_zstack") / "9987_Plate_3433" / "TimePoint_1" / "ZStep_2"
+    stack = np.stack([tifffile.imread(folder / f"9987_B03_s{site}_w1.TIF") for site in (1, 2)])
+    low, high = np.percentile(stack, [1, 99])
+    result = stack_percentile_normalize(stack, target_max=65535.0)
+    wanted = np.round(np.clip((stack - low) / (high - low), 0, 1) * 65535)
+    np.testing.assert_array_equal(result, wanted)
+    assert np.mean(result == 0) >= 0.01
+    assert np.mean(result == 65535) >= 0.01

@@ -4,13 +4,16 @@ from enum import Enum
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from skimage.morphology import disk, footprint_rectangle, octagon, opening, white_tophat
+from skimage.morphology import disk, footprint_rectangle, octagon, white_tophat
+from skimage.morphology import opening as skimage_opening
 from skimage.transform import downscale_local_mean, resize
 
-from hcs_steps.functions.background import half_widths, tophat
+from hcs_steps.functions._morphology import half_widths, opening
+from hcs_steps.functions.background import tophat
 
 
 def _image(shape, dtype="uint16", seed=0):
@@ -22,7 +25,7 @@ def _reference(plane, radius, factor):
     rows, columns = (-(-size // factor) * factor for size in plane.shape)
     padded = np.pad(plane, ((0, rows - plane.shape[0]), (0, columns - plane.shape[1])), mode="edge")
     small = downscale_local_mean(padded.astype(float), (factor, factor))
-    background = opening(small, disk(max(1, round(radius / factor))))
+    background = skimage_opening(small, disk(max(1, round(radius / factor))))
     large = resize(background, (rows, columns), order=1, mode="edge", anti_aliasing=False)
     return np.clip(plane - large[: plane.shape[0], : plane.shape[1]], 0, None)
 
@@ -117,3 +120,70 @@ def test_impossible_arguments_are_refused(arguments, text):
 def test_only_stacks_are_accepted():
     with pytest.raises(ValueError, match=r"image\[None\]"):
         tophat(np.zeros((8, 8), np.uint8))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)),
+    st.integers(1, 30),
+    st.sampled_from(["disk", "square", "octagon"]),
+)
+def test_openings_are_those_of_the_whole_footprint_at_any_radius(plane, radius, name):
+    widths = half_widths(name, radius)
+    footprint = np.abs(np.arange(-radius, radius + 1)) <= widths[:, None]
+
+    def neighbours(image):
+        padded = np.pad(image, radius, mode="symmetric")
+        return np.lib.stride_tricks.sliding_window_view(padded, footprint.shape)[..., footprint]
+
+    wanted = neighbours(neighbours(plane).min(axis=-1)).max(axis=-1)
+    np.testing.assert_array_equal(opening(plane, name, radius), wanted)
+
+
+def test_a_plane_worked_on_in_strips_has_no_seams(monkeypatch):
+    plane = _image((150, 41))
+    whole = [opening(plane, name, 9) for name in ("disk", "square", "octagon")]
+    monkeypatch.setattr("hcs_steps.functions._morphology._STRIP_BYTES", 1)
+    for name, wanted in zip(("disk", "square", "octagon"), whole, strict=True):
+        np.testing.assert_array_equal(opening(plane, name, 9), wanted)
+    np.testing.assert_array_equal(whole[0], skimage_opening(plane, disk(9)))
+
+
+@pytest.mark.parametrize("factor", [1, 3])
+def test_nan_stays_where_it_is(factor):
+    rows, columns = np.mgrid[:60, :60]
+    stack = (100 + rows + columns)[None].astype(np.float32)
+    stack[0, 30, 30] = 900
+    wanted = tophat(stack, 10, factor)
+    stack[0, 5, 5] = np.nan
+    result = tophat(stack, 10, factor)
+    assert np.flatnonzero(np.isnan(result)).tolist() == [5 * 60 + 5]
+    assert result[0, 30, 30] == wanted[0, 30, 30] > 700
+    assert np.isnan(tophat(np.full((1, 5, 5), np.nan), 3, factor)).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32"])
+@pytest.mark.parametrize("arguments", [{}, {"downsample_factor": 1}, {"footprint": "octagon"}])
+def test_cupy_gives_the_same(cupy_standin, dtype, arguments):
+    stack = _image((2, 45, 50), "uint8").astype(dtype)
+    got = tophat(cupy_standin.asarray(stack), 20, **arguments).get()
+    np.testing.assert_array_equal(got, tophat(stack, 20, **arguments))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 30), (2, 3)])
+@pytest.mark.parametrize("factor", [1, 4])
+def test_planes_smaller_than_the_footprint(shape, factor):
+    plane = _image(shape)
+    assert tophat(plane[None], 50, factor).shape == (1, *shape)
+    assert not tophat(np.full((1, *shape), 77, np.uint16), 50, factor).any()
+
+
+def test_nuclei_stay_and_uneven_light_goes_on_real_wells(real_data):
+    plane = tifffile.imread(real_data("bbbc013_fkhr_translocation") / "images" / "Channel2-17-B-05.tif")
+    rows = np.linspace(0, 60, plane.shape[0])[:, None]
+    lit = (plane.astype(float) + rows).astype(np.uint16)
+    before, after = tophat(plane[None].astype(np.uint16), 30), tophat(lit[None], 30)
+    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.995
+    top, bottom = (np.median(half) for half in np.array_split(after[0], 2))
+    assert abs(top - bottom) <= 2
+    np.testing.assert_array_equal(tophat(plane[None], 15, 1)[0], white_tophat(plane, disk(15)))

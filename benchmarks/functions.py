@@ -1,0 +1,80 @@
+"""What the image functions cost, as ratios in one run against the plain NumPy or scikit-image call.
+
+python benchmarks/functions.py [--size 2160] [--only tophat]
+
+Prints a line per comparison: seconds of ours and of the reference (best of three; the slow reference once), the ratio,
+and the bar that the project sets itself. One process, one thread of Python; the libraries may use more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+from gpu_check import cells  # beside this file
+
+from hcs_steps import functions
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=2160, help="edge length of the planes in pixels")
+    parser.add_argument("--only", nargs="+", choices=COMPARISONS, default=list(COMPARISONS))
+    arguments = parser.parse_args()
+    print(f"planes of {arguments.size} x {arguments.size} uint16")
+    for name in arguments.only:
+        COMPARISONS[name](arguments.size)
+
+
+def seconds(call: Callable[[], object], times: int = 3) -> float:
+    """Best of several calls."""
+    best = float("inf")
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def line(what: str, ours: float, reference: float, bar: str) -> None:
+    print(f"{what:<58} {ours:9.4f} s {reference:9.4f} s  x {reference / ours:7.2f}   {bar}", flush=True)
+
+
+def tophat(size: int) -> None:
+    from skimage.morphology import disk, white_tophat
+
+    stack = cells(size)
+    ours = functions.tophat(stack, selem_radius=50, downsample_factor=1)
+    start = time.perf_counter()
+    reference = white_tophat(stack[0], disk(50))
+    slow = time.perf_counter() - start
+    assert (ours[0] == reference).all()
+    for footprint in ("disk", "octagon", "square"):
+        fast = seconds(lambda f=footprint: functions.tophat(stack, 50, 1, f))
+        line(f"tophat radius 50, {footprint}, exact", fast, slow, "disk >= 10" if footprint == "disk" else "")
+    line("tophat radius 50, disk, default", seconds(lambda: functions.tophat(stack)), slow, "")
+
+
+def normalize(size: int) -> None:
+    stack = cells(size)
+    target = np.empty_like(stack)
+    copy = seconds(lambda: np.copyto(target, stack), 9)
+    normalize = functions.stack_percentile_normalize
+    ours = seconds(lambda: normalize(stack, target_max=65535.0))
+    line("stack_percentile_normalize, against 2 copies", ours, 2 * copy, ">= 0.5")
+
+    def plain() -> None:
+        low, high = np.percentile(stack, [1, 99])
+        scaled = np.clip((stack - low) / (high - low), 0, 1) * 65535
+        np.round(scaled).astype(np.uint16)
+
+    line("stack_percentile_normalize, against plain NumPy", ours, seconds(plain), "")
+
+
+COMPARISONS = {"tophat": tophat, "normalize": normalize}
+
+
+if __name__ == "__main__":
+    main()
