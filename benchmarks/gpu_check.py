@@ -78,6 +78,24 @@ def channels(size: int) -> np.ndarray:
     return cells(size, planes=3)
 
 
+def five_channels(size: int) -> np.ndarray:
+    return cells(size, planes=5)
+
+
+def objects(*features: str) -> Callable[[int], dict[str, Any]]:
+    """Nuclei, cells around them and cytoplasms, for `measure_objects`."""
+
+    def make(size: int) -> dict[str, Any]:
+        from skimage.segmentation import expand_labels
+
+        nuclei = labels(size)
+        bodies = expand_labels(nuclei[0], 6)[None]
+        sets = {"nuclei": nuclei, "cells": bodies, "cytoplasm": np.where(nuclei > 0, 0, bodies)}
+        return sets | ({"features": features} if features else {})
+
+    return make
+
+
 def as_float(size: int) -> np.ndarray:
     """`cells` as float32, with a NaN."""
     stack = cells(size).astype(np.float32)
@@ -103,6 +121,10 @@ CASES = [
     Case("rescale", cells, {"factor": 1.3, "order": 3}, tolerance=1, note="cubic"),
     Case("crop", cells, {"margin": 20}),
     Case("create_composite", channels, {"weights": [1, 2, 3]}, tolerance=1),
+    Case("measure_objects", five_channels, objects(), 1e-9, "5 channels, 3 sets"),
+    Case("measure_objects", channels, objects("texture"), 1e-6, "texture, 3 channels"),
+    Case("measure_objects", channels, objects("radial"), 1e-6, "radial, 3 channels"),
+    Case("measure_objects", channels, objects("granularity"), 1e-5, "granularity, 3 channels"),
     Case("create_composite", channels, {"colors": ["blue", "green", "red"]}, tolerance=1, note="RGB"),
 ]
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
         crop,
         rescale,
     )
+    from hcs_steps.functions.measure import (
+        measure_objects,
+    )
     from hcs_steps.functions.normalize import (
         stack_percentile_normalize,
     )
@@ -39,6 +42,7 @@ __all__ = [
     "create_composite",
     "crop",
     "gaussian",
+    "measure_objects",
     "median",
     "rescale",
     "rgb_composite",
@@ -54,6 +58,7 @@ STEP_FUNCTIONS = {
     "hcs_steps.functions.count": ["count_cells_single_channel"],
     "hcs_steps.functions.filters": ["gaussian", "median"],
     "hcs_steps.functions.geometry": ["crop", "rescale"],
+    "hcs_steps.functions.measure": ["measure_objects"],
     "hcs_steps.functions.normalize": ["stack_percentile_normalize"],
 }
 """Module -> its step functions; a pipeline file names them as they are. A new function is one more name here."""
