@@ -32,8 +32,14 @@ if TYPE_CHECKING:
     from hcs_steps.functions.measure import (
         measure_objects,
     )
+    from hcs_steps.functions.neurites import (
+        skan_axon_skeletonize_and_analyze,
+    )
     from hcs_steps.functions.normalize import (
         stack_percentile_normalize,
+    )
+    from hcs_steps.functions.sholl import (
+        sholl,
     )
 
 __all__ = [
@@ -46,6 +52,8 @@ __all__ = [
     "median",
     "rescale",
     "rgb_composite",
+    "sholl",
+    "skan_axon_skeletonize_and_analyze",
     "spec_of",
     "stack_percentile_normalize",
     "step_function",
@@ -59,7 +67,9 @@ STEP_FUNCTIONS = {
     "hcs_steps.functions.filters": ["gaussian", "median"],
     "hcs_steps.functions.geometry": ["crop", "rescale"],
     "hcs_steps.functions.measure": ["measure_objects"],
+    "hcs_steps.functions.neurites": ["skan_axon_skeletonize_and_analyze"],
     "hcs_steps.functions.normalize": ["stack_percentile_normalize"],
+    "hcs_steps.functions.sholl": ["sholl"],
 }
 """Module -> its step functions; a pipeline file names them as they are. A new function is one more name here."""
 
