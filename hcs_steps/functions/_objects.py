@@ -12,7 +12,11 @@ from hcs_steps.functions.declare import Table
 
 
 def number_objects(
-    labels: NDArray[np.int32], *, min_area: int = 0, max_area: int | None = None, remove_border: bool = False
+    labels: NDArray[np.int32],
+    *,
+    min_area: float = 0,
+    max_area: float | None = None,
+    remove_border: bool = False,
 ) -> NDArray[np.uint32]:
     """Drop objects outside the area limits (px, inclusive) or at the image edge; number the rest 1..n.
 

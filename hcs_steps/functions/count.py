@@ -14,17 +14,17 @@ from hcs_steps.functions._objects import measure, number_objects, object_table
 from hcs_steps.functions._stacks import choice, require_stack
 from hcs_steps.functions._watershed import WatershedOptions, segment
 from hcs_steps.functions.declare import Table, step_function
+from hcs_steps.functions.nuclei import threshold_options
 
 DETECTION_METHODS = ("watershed", "log", "dog")
 THRESHOLD_METHODS = ("otsu", "li", "manual")
-MIN_AREA_WATERSHED = 30
 
 
 @step_function(
     outputs={"cell_counts": "table", "cells": "labels"},
     changes_image=False,
-    memory=4.0,
-    scratch=110.0,
+    memory=1.5,
+    scratch=80.0,
 )
 def count_cells_single_channel(
     stack: NDArray[Any],
@@ -32,7 +32,7 @@ def count_cells_single_channel(
     threshold_method: str | Enum = "otsu",
     threshold: float | None = None,
     gaussian_sigma: float = 1.0,
-    local_contrast: float = 0.85,
+    local_contrast: float = 1.15,
     min_cell_area: int | None = None,
     max_cell_area: int | None = None,
     min_distance: float | None = None,
@@ -46,14 +46,8 @@ def count_cells_single_channel(
 ) -> tuple[NDArray[Any], dict[str, NDArray[Any]], NDArray[np.uint32]]:
     """Find bright cells or nuclei in each plane, count and measure them. The image passes through unchanged.
 
-    ``watershed``: Gaussian smoothing; a threshold; holes filled; where objects are crowded, a second
-    threshold against the local mean opens the gaps; objects are cut at their necks by a watershed of the
-    distance transform. Seed distance and smoothing follow from the typical object radius in the plane, so
-    one parameter set serves from 10x to 40x. The Otsu threshold is taken on the square root of the
-    background-subtracted intensity, so that dim nuclei beside bright ones are kept (N. Otsu, IEEE Trans.
-    SMC 9, 1979; F. Meyer, Signal Processing 38, 1994). Planes whose pixels do not fall into two classes,
-    e.g. pure noise, gradients or nearly empty wells, keep only what rises eight robust standard deviations
-    above their median.
+    ``watershed``: the objects of `hcs_steps.functions.nuclei.segment_nuclei` with the same parameters: a
+    threshold, seeds by local contrast and shape, outlines by each object's own brightness.
 
     ``log``, ``dog``: maxima of the Laplacian (difference) of Gaussians over position and scale on the plane
     scaled to [0, 1] (T. Lindeberg, IJCV 30, 1998), for spots and small round nuclei; a cell is a disc of
@@ -66,16 +60,16 @@ def count_cells_single_channel(
     detection_method
         ``watershed``, ``log`` or ``dog``.
     threshold_method, threshold
-        Watershed: ``otsu``, ``li``, or ``manual`` with ``threshold`` in units of the image: the foreground
-        is then exactly the smoothed image above it.
+        Watershed: ``otsu``, ``li``, or ``manual`` with ``threshold`` in units of the image: the
+        foreground is then exactly the smoothed image above it, with its holes filled.
     gaussian_sigma
         Watershed: standard deviation of the smoothing in px; 0 for none.
     local_contrast
-        Watershed with ``otsu`` or ``li``: a pixel must exceed this part of the neighbourhood's mean above
-        background. 0 switches the local threshold off; higher values separate more and split textured nuclei.
+        Watershed without ``manual``: a seed's pixels exceed this part of the neighbourhood's mean above
+        background. 0 switches that off; higher values separate more and split textured nuclei.
     min_cell_area, max_cell_area
-        Limits in px, inclusive. None: at least 30 px for ``watershed``, no lower limit for blobs; no upper
-        limit.
+        Limits in px, inclusive. None: for ``watershed`` at least 10 px and 0.8 % of a disc of the typical
+        radius, no lower limit for blobs; no upper limit.
     min_distance
         Watershed: least distance between two seeds in px; None: half the typical radius.
     remove_border_cells
@@ -109,26 +103,27 @@ def count_cells_single_channel(
     require_stack(stack, "count_cells_single_channel")
     method = choice(detection_method, DETECTION_METHODS, "detection_method")
     thresholding = choice(threshold_method, THRESHOLD_METHODS, "threshold_method")
-    if (thresholding == "manual") != (threshold is not None):
-        raise ValueError(
-            f"threshold_method={thresholding!r} with threshold={threshold}: 'manual' needs a threshold in "
-            "units of the image, and only 'manual' takes one."
-        )
+    thresholds = threshold_options(thresholding, threshold)
     require_not_negative(gaussian_sigma=gaussian_sigma, local_contrast=local_contrast)
     require_not_negative(
         min_cell_area=min_cell_area, blob_threshold=blob_threshold, blob_overlap=blob_overlap
     )
     require_positive(max_cell_area=max_cell_area, min_distance=min_distance)
     require_positive(min_sigma=min_sigma, max_sigma=max_sigma, num_sigma=num_sigma)
-    default_area = MIN_AREA_WATERSHED if method == "watershed" else 0
-    min_area = default_area if min_cell_area is None else min_cell_area
+    min_area = min_cell_area or 0
     if max_cell_area is not None and max_cell_area < min_area:
         raise ValueError(f"max_cell_area={max_cell_area} is below the smallest area, {min_area} px.")
     if max_sigma < min_sigma:
         raise ValueError(f"max_sigma={max_sigma} is below min_sigma={min_sigma}.")
 
     sizes = plane_column(planes, "pixel_size_um", stack.shape[0])
-    shed = WatershedOptions(thresholding, threshold, gaussian_sigma, local_contrast, min_area, min_distance)
+    shed = WatershedOptions(
+        threshold=thresholds,
+        gaussian_sigma=gaussian_sigma,
+        local_contrast=local_contrast,
+        min_area=min_cell_area,
+        min_distance=min_distance,
+    )
     blobs = BlobOptions(method, min_sigma, max_sigma, num_sigma, blob_threshold, blob_overlap)
     cells = np.zeros(stack.shape, dtype=np.uint32)
     rows = []

@@ -21,7 +21,7 @@ def test_hand_annotated_nuclei_dsb2018(real_data):
         truth = {row["file"]: int(row["nuclei"]) for row in csv.DictReader(table)}
     found = _counts(tifffile.imread(folder / "images" / f"{name}.tif") for name in truth)
     wanted = np.array(list(truth.values()))
-    assert np.mean(np.abs(np.array(found) - wanted) / wanted) <= 0.10
+    assert np.mean(np.abs(np.array(found) - wanted) / wanted) <= 0.06
 
 
 def test_dense_wells_bbbc013(real_data):
@@ -39,7 +39,7 @@ def test_two_wells_at_low_magnification(real_data):
     for well, sites in wanted.items():
         found = _counts(tifffile.imread(folder / f"9987_{well}_s{site}_w1.TIF") for site in (1, 2))
         assert sum(found) == pytest.approx(sum(sites), rel=0.15)
-        assert np.abs(np.array(found) - sites).max() <= 8
+        assert np.abs(np.array(found) - sites).max() <= 9
 
 
 def test_nuclei_of_a_time_lapse(real_data):
