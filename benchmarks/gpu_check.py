@@ -96,6 +96,49 @@ def objects(*features: str) -> Callable[[int], dict[str, Any]]:
     return make
 
 
+def spots(size: int) -> np.ndarray:
+    """(1, Y, X) uint16: photon noise and a spot of sigma 1.5 px per 40 x 40 px."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(0)
+    plane = np.zeros((size, size), np.float32)
+    y, x = rng.integers(0, size, (2, max(3, size * size // 1600)))
+    plane[y, x] = 900
+    return rng.poisson(100 + ndimage.gaussian_filter(plane, 1.5))[None].astype(np.uint16)
+
+
+def phase_contrast(size: int) -> np.ndarray:
+    """(1, Y, X) uint16: a bright, almost even plane, textured where there are cells."""
+    rng = np.random.default_rng(0)
+    textured = cells(size)[0] > 1500
+    return (rng.normal(20000, 5, (size, size)) + textured * rng.normal(0, 40, (size, size))).astype(
+        np.uint16
+    )[None]
+
+
+OVERLAP = 0.1
+
+
+def corners(size: int) -> np.ndarray:
+    """Corners (x, y) in px of 2 x 3 tiles that overlap, a few px off their grid."""
+    pitch = round(size * (1 - OVERLAP))
+    grid = [(column * pitch, row * pitch) for row in range(2) for column in range(3)]
+    return np.array(grid, float) + np.random.default_rng(0).integers(0, 5, (6, 2))
+
+
+def tiles(size: int) -> np.ndarray:
+    """(6, Y, X) uint16: the tiles at `corners` of one scene, each with noise of its own."""
+    scene = cells(int(corners(size).max()) + size + 1)[0]
+    noise = np.random.default_rng(1).integers(0, 20, (6, size, size), dtype=np.uint16)
+    places = corners(size).astype(int)
+    return np.stack([scene[y : y + size, x : x + size] for x, y in places]) + noise
+
+
+def at_fractions(**arguments: Any) -> Callable[[int], dict[str, Any]]:
+    shifts = np.random.default_rng(2).uniform(0, 1, (6, 2))
+    return lambda size: {"positions": corners(size) + shifts, **arguments}
+
+
 def as_float(size: int) -> np.ndarray:
     """`cells` as float32, with a NaN."""
     stack = cells(size).astype(np.float32)
@@ -125,6 +168,19 @@ CASES = [
     Case("measure_objects", channels, objects("texture"), 1e-6, "texture, 3 channels"),
     Case("measure_objects", channels, objects("radial"), 1e-6, "radial, 3 channels"),
     Case("measure_objects", channels, objects("granularity"), 1e-5, "granularity, 3 channels"),
+    Case("segment_spots", spots, tolerance=1e-3),
+    Case("segment_log_std", phase_contrast, tolerance=1e-3),
+    Case(
+        "segment_cytoplasm",
+        cells,
+        lambda size: {"nuclei": labels(size), "ring_width": 4, "ring_gap": 1},
+        5e-3,
+        "ring",
+    ),
+    Case("measure_translocation", cells, lambda size: {"nuclei": labels(size)}, 1e-2),
+    Case("compute_tile_positions", tiles, {"grid_dimensions": (2, 3)}, 1e-4, "6 tiles"),
+    Case("assemble_stack", tiles, at_fractions(), 1, "6 tiles"),
+    Case("assemble_stack", tiles, lambda size: {"positions": corners(size)}, 1, "6 tiles, whole pixels"),
     Case("create_composite", channels, {"colors": ["blue", "green", "red"]}, tolerance=1, note="RGB"),
 ]
 

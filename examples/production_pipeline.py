@@ -1,4 +1,4 @@
-"""A production pipeline with its configuration: fused in memory, final images as OME-Zarr.
+"""A production pipeline with its configuration: cells counted, neurites traced, sites stitched; one job per well.
 
 python examples/production_pipeline.py PLATE
 """
@@ -18,8 +18,11 @@ from hcs_steps import (
     setup_global_gpu_registry,
 )
 from hcs_steps.functions import (
+    ashlar_compute_tile_positions_gpu,
+    assemble_stack_cupy,
     count_cells_single_channel,
     create_composite,
+    skan_axon_skeletonize_and_analyze,
     stack_percentile_normalize,
     tophat,
 )
@@ -56,13 +59,37 @@ def create_production_pipeline():
             func=[create_composite],
             name="composite",
             variable_components=[VariableComponents.CHANNEL],
-            force_disk_output=True,
+            force_disk_output=False,
         ),
         FunctionStep(
             func=count_cells_single_channel,
             name="cell_count",
             variable_components=[VariableComponents.SITE],
             force_disk_output=False,
+        ),
+        FunctionStep(
+            func=skan_axon_skeletonize_and_analyze,
+            name="neurite_trace",
+            variable_components=[VariableComponents.SITE],
+            force_disk_output=False,
+        ),
+        # Tiles are sites, so both steps get the sites of a well, whatever is stacked here.
+        FunctionStep(
+            func=[
+                (
+                    ashlar_compute_tile_positions_gpu,
+                    {"overlap_ratio": 0.1, "max_shift": 15.0, "stitch_alpha": 0.2},
+                )
+            ],
+            name="positions",
+            variable_components=[VariableComponents.CHANNEL],
+            force_disk_output=True,
+        ),
+        FunctionStep(
+            func=[(assemble_stack_cupy, {"blend_method": "fixed", "fixed_margin_ratio": 0.1})],
+            name="assemble",
+            variable_components=[VariableComponents.CHANNEL],
+            force_disk_output=True,
         ),
     ]
     return pipeline_steps, global_config

@@ -18,22 +18,27 @@ import scipy.ndimage
 import scipy.signal
 import scipy.special
 
-LACKING = frozenset(
+
+def _words(text):
+    return frozenset(text.split())
+
+
+LACKING = _words(
     "asmatrix block bmat broadcast_shapes errstate frompyfunc geomspace histogram_bin_edges insert matrix matvec "
     "memmap nanpercentile nanquantile ndenumerate nditer polyder polydiv polyint recarray spacing unstack vecdot "
-    "vecmat vectorize seterr isnat datetime64 timedelta64 str_ object_ void".split()  # noqa: SIM905
+    "vecmat vectorize seterr isnat datetime64 timedelta64 str_ object_ void"
 )
 """Names of NumPy which CuPy 14.2 does not have."""
 
-LACKING_FILTERS = frozenset(
-    "distance_transform_bf distance_transform_cdt geometric_transform vectorized_filter watershed_ift".split()  # noqa: SIM905
+LACKING_FILTERS = _words(
+    "distance_transform_bf distance_transform_cdt geometric_transform vectorized_filter watershed_ift"
 )
 """Names of scipy.ndimage which cupyx.scipy.ndimage 14.2 does not have."""
 
-METHODS = frozenset(
+METHODS = _words(
     "all any argmax argmin argpartition argsort astype choose clip compress conj copy cumprod cumsum diagonal dot fill "
     "flatten max mean min nonzero partition prod put ravel repeat reshape round sort squeeze std sum swapaxes take "
-    "tobytes tolist trace transpose var view".split()  # noqa: SIM905
+    "tobytes tolist trace transpose var view"
 )
 
 

@@ -43,11 +43,23 @@ def test_basic_example_counts_every_well_and_takes_a_relative_path(tmp_path: Pat
     assert set(counts["Metadata_Well"]) == {"A01", "A02", "B01"}
 
 
-def test_production_example_keeps_the_composite_because_it_forces_it_to_disk(tmp_path: Path) -> None:
-    plate = plate_in(tmp_path)
-    assert "3 of 3 units done" in run_example("production_pipeline.py", plate, cwd=tmp_path)
-    images = tmp_path / "plate1_workspace/results/plate1/images"
-    assert sorted(p.name for p in images.iterdir()) == ["cell_count.ome.zarr", "composite.ome.zarr"]
+def test_production_example_counts_traces_and_stitches_the_sites_of_a_well(tmp_path: Path) -> None:
+    pytest.importorskip("skan")
+    plate = plate_in(tmp_path, wells=["A01", "B01"], sites=(2, 2), shape=(160, 160), cells_per_well=60)
+    assert "2 of 2 units done" in run_example("production_pipeline.py", plate, cwd=tmp_path)
+    results = tmp_path / "plate1_workspace/results/plate1"
+    kept = sorted(path.name.removesuffix(".ome.zarr") for path in (results / "images").iterdir())
+    assert kept == ["assemble", "cell_count", "neurite_trace", "positions"]
+    tables = {path.stem for path in (results / "tables").glob("*.parquet")}
+    assert {"cell_counts", "axon_branches", "axon_summary", "tile_positions", "tile_pairs"} <= tables
+    # The script stacks channels, but tiles are sites: each well has one mosaic of its four sites, and the plan says so.
+    assert len(read_table(results / "tables/tile_positions.parquet")["x_px"]) == 8
+    array = json.loads((results / "images/assemble.ome.zarr/A/01/1/0/zarr.json").read_text())
+    height, width = array["shape"][-2:]
+    assert 290 < height < 320
+    assert 290 < width < 320
+    notes = json.loads((results / "plan.json").read_text())["notes"]
+    assert sum("stacks site and not channel" in note for note in notes) == 2
 
 
 def test_several_plates_example_puts_results_where_the_configuration_says(tmp_path: Path) -> None:
