@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from hcs_steps.compile.plan import CallPlan
-from hcs_steps.compile.source import source_hash
+from hcs_steps.compile.plan import CallPlan, digest
+from hcs_steps.compile.source import file_states, source_hash
 from hcs_steps.errors import HcsError, PipelineError, nearest
 from hcs_steps.functions.declare import spec_of
 from hcs_steps.pipeline.registry import resolve
@@ -39,13 +39,15 @@ def plan_call(
             )
         )
     injected, argument_problems = _check_arguments(func, call, set(available), where)
-    if problems or argument_problems:
-        return None, [*problems, *argument_problems]
+    files = file_states(spec.files, call.kwargs)
+    problems += [*argument_problems, *_missing_files(files, call, where)]
+    if problems:
+        return None, problems
     return (
         CallPlan(
             function=call.function,
             kwargs=call.kwargs,
-            source=source_hash(func),
+            source=digest(source_hash(func), *files.values()) if files else source_hash(func),
             outputs=tuple((output.name, output.kind) for output in spec.outputs),
             optional=sum(output.optional for output in spec.outputs),
             injected=tuple(injected),
@@ -59,6 +61,17 @@ def plan_call(
         ),
         [],
     )
+
+
+def _missing_files(state: Mapping[str, str], call: Call, where: str) -> list[HcsError]:
+    return [
+        PipelineError(
+            f"{where}: {call.function} is told to use {name}={call.kwargs[name]}, but there is no such file.",
+            hint="Give the file's path, from the folder in which snakemake is called.",
+        )
+        for name, facts in state.items()
+        if not facts
+    ]
 
 
 def stacked_components(

@@ -8,19 +8,23 @@ from dataclasses import asdict
 from hcs_steps import __version__
 from hcs_steps.compile.plan import digest
 from hcs_steps.compile.request import Request
-from hcs_steps.compile.source import source_hash
+from hcs_steps.compile.source import file_states, source_hash
 from hcs_steps.errors import HcsError
+from hcs_steps.functions.declare import spec_of
 from hcs_steps.pipeline.registry import resolve
 
 
 def plan_key(request: Request) -> str:
     """Hash of everything a plan is made from: plate, pipeline, function sources, options, version."""
     options = asdict(request.options)
-    sources = {}
+    sources: dict[str, str] = {}
+    files: list[dict[str, str]] = []
     for step in request.pipeline.steps:
         for _, call in step.calls:
             try:
-                sources[call.function] = source_hash(resolve(call.function, request.options.search_path))
+                function = resolve(call.function, request.options.search_path)
+                sources[call.function] = source_hash(function)
+                files.append(file_states(spec_of(function).files, call.kwargs))
             except HcsError as error:  # the phases report it
                 sources[call.function] = str(error)
     return digest(
@@ -31,5 +35,5 @@ def plan_key(request: Request) -> str:
         request.pipeline.name,
         request.pipeline.config.model_dump_json(),
         json.dumps(options, sort_keys=True, default=str),
-        json.dumps(sources, sort_keys=True),
+        json.dumps([sources, files], sort_keys=True),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,21 @@ def source_hash(func: Callable[..., Any]) -> str:
     for file in sorted(_closure(Path(path).resolve(), _root(func.__module__, Path(path).resolve()))):
         state.update(_file_hash(file, file.stat().st_mtime_ns))
     return state.hexdigest()
+
+
+def file_states(names: Iterable[str], arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Which files the arguments of these names give, by name: path, size and time of change, "" if not there."""
+    states = {}
+    for name in names:
+        path = arguments.get(name)
+        if path is not None:
+            try:
+                facts = Path(str(path)).expanduser().stat()
+            except OSError:
+                states[name] = ""
+            else:
+                states[name] = f"{path}:{facts.st_size}:{facts.st_mtime_ns}"
+    return states
 
 
 def _root(module: str, path: Path) -> Path:

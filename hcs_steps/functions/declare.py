@@ -80,6 +80,9 @@ class FunctionSpec:
         stacks unless it says ``variable_components`` itself. With ``needs_stacks`` a step that stacks
         something else gets this component instead (a mosaic of anything but sites has no meaning), and the
         plan says so.
+    files
+        Parameters that name files which the result depends on, such as a model's weights. A plan notices when
+        one is replaced, and refuses one that is not there.
     mosaic
         True: the returned plane may be as large as all planes of the stack together.
     geometry
@@ -98,6 +101,7 @@ class FunctionSpec:
     scope: Literal["unit", "plate"] = "unit"
     stacks: str = ""
     needs_stacks: bool = False
+    files: tuple[str, ...] = ()
     mosaic: bool = False
     geometry: Geometry | None = None
 
@@ -121,6 +125,7 @@ def step_function(
     scope: Literal["unit", "plate"] = "unit",
     stacks: str = "",
     needs_stacks: bool = False,
+    files: tuple[str, ...] = (),
     mosaic: bool = False,
     geometry: Geometry | None = None,
 ) -> Callable[[F], F]:
@@ -148,6 +153,7 @@ def step_function(
         scope=scope,
         stacks=stacks,
         needs_stacks=needs_stacks,
+        files=files,
         mosaic=mosaic,
         geometry=geometry,
     )

@@ -29,7 +29,12 @@ CHANNELS = ("each", "together")
 
 
 @step_function(
-    outputs={"cells": "labels"}, changes_image=False, memory=3.0, scratch=70.0, devices=("cpu", "gpu")
+    outputs={"cells": "labels"},
+    changes_image=False,
+    memory=3.0,
+    scratch=70.0,
+    devices=("cpu", "gpu"),
+    files=("weights",),
 )
 def segment_model(
     stack: Any,
