@@ -56,8 +56,9 @@ class CompileError(HcsError, ValueError):
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """A hint for a misspelt ``name``: the nearest allowed spelling if one is close, and the list of all."""
+    """A hint for a misspelt ``name``: what begins so, or the nearest allowed spelling if one is close, and all."""
     options = sorted({str(option) for option in allowed})
-    close = get_close_matches(str(name), options, n=1, cutoff=0.5)
+    started = [option for option in options if len(str(name)) > 2 and option.startswith(str(name))]
+    close = started or get_close_matches(str(name), options, n=1, cutoff=0.5)
     guess = f"Did you mean {close[0]!r}? " if close else ""
     return f"{guess}Allowed: {', '.join(options) if options else 'none'}."

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from hcs_steps.compile.plan import CallPlan, digest
 from hcs_steps.compile.source import file_states, source_hash
 from hcs_steps.errors import HcsError, PipelineError, nearest
-from hcs_steps.functions.declare import spec_of
+from hcs_steps.functions.declare import FunctionSpec, spec_of
 from hcs_steps.pipeline.registry import resolve
 from hcs_steps.pipeline.step import Call, FunctionStep
 
@@ -40,7 +40,11 @@ def plan_call(
         )
     injected, argument_problems = _check_arguments(func, call, set(available), where)
     files = file_states(spec.files, call.kwargs)
-    problems += [*argument_problems, *_missing_files(files, call, where)]
+    problems += [
+        *argument_problems,
+        *_missing_files(files, call, where),
+        *_unknown_outputs(spec, call, where),
+    ]
     if problems:
         return None, problems
     return (
@@ -48,7 +52,7 @@ def plan_call(
             function=call.function,
             kwargs=call.kwargs,
             source=digest(source_hash(func), *files.values()) if files else source_hash(func),
-            outputs=tuple((output.name, output.kind) for output in spec.outputs),
+            outputs=tuple((call.names.get(o.name, o.name), o.kind) for o in spec.outputs),
             optional=sum(output.optional for output in spec.outputs),
             injected=tuple(injected),
             reduces=spec.reduces,
@@ -61,6 +65,19 @@ def plan_call(
         ),
         [],
     )
+
+
+def _unknown_outputs(spec: FunctionSpec, call: Call, where: str) -> list[HcsError]:
+    outputs = [output.name for output in spec.outputs]
+    known = ", ".join(outputs) or "it has none"
+    return [
+        PipelineError(
+            f"{where}: {call.function} has no output {name!r} to rename (its outputs: {known}).",
+            hint=nearest(name, outputs),
+        )
+        for name in call.names
+        if name not in outputs
+    ]
 
 
 def _missing_files(state: Mapping[str, str], call: Call, where: str) -> list[HcsError]:

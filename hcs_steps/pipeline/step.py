@@ -3,7 +3,7 @@
 A function pattern is one of
 
 - a function (or its name),
-- ``(function, {arguments})``,
+- ``(function, {arguments})``, or ``(function, {arguments}, {output: another name})``,
 - a list of these: a chain, applied one after the other to the same stack,
 - a mapping from values of the ``group_by`` component (channel names or numbers) to any of these.
 
@@ -38,10 +38,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Call:
-    """One function with its arguments; ``function`` is a reference (see `registry`)."""
+    """One function with its arguments; ``function`` is a reference (see `registry`).
+
+    ``names`` gives named outputs another name, so that two steps of one function can be told apart.
+    """
 
     function: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=FrozenDict)
 
 
 Pattern = Mapping[str | None, tuple[Call, ...]]
@@ -232,24 +236,32 @@ def _chain(value: Any, where: str) -> tuple[Call, ...]:
 def _call(item: Any, where: str) -> Call:
     function: Callable[..., Any] | str
     kwargs: Any
+    names: Any = {}
     if isinstance(item, tuple):
-        if len(item) != 2 or not isinstance(item[1], Mapping):
+        if len(item) not in (2, 3) or not isinstance(item[1], Mapping):
             raise PipelineError(
                 f"{where}: {item!r} is not (function, {{arguments}}).",
                 hint="Give a pair, the second a mapping.",
             )
-        function, kwargs = item
+        function, kwargs, names = (*item, {})[:3]
     elif isinstance(item, Mapping):
-        extra = set(item) - {"use", "with"}
+        extra = set(item) - {"use", "with", "as"}
         if extra or "use" not in item:
             raise PipelineError(
                 f"{where}: a call is written {{use: function, with: {{arguments}}}}, but it holds "
                 f"{sorted(map(str, item))}.",
-                hint="Put the arguments under 'with'.",
+                hint="Put the arguments under 'with', and other names of outputs under 'as'.",
             )
-        function, kwargs = item["use"], item.get("with") or {}
+        function, kwargs, names = item["use"], item.get("with") or {}, item.get("as") or {}
     else:
         function, kwargs = item, {}
+    if not (
+        isinstance(names, Mapping) and all(isinstance(text, str) for pair in names.items() for text in pair)
+    ):
+        raise PipelineError(
+            f"{where}: 'as' must be a mapping from names of outputs to other names, not {names!r}.",
+            hint="For instance {cells: nuclei}.",
+        )
     if not isinstance(kwargs, Mapping):
         raise PipelineError(f"{where}: 'with' must be a mapping of arguments, not {kwargs!r}.")
     arguments = plain(kwargs)
@@ -258,7 +270,7 @@ def _call(item: Any, where: str) -> Call:
             f"{where}: an argument of {reference_of(function)} is infinite or not a number, which a plan cannot hold.",
             hint="Give a finite number, or leave the argument out.",
         )
-    return Call(reference_of(function), freeze(arguments))
+    return Call(reference_of(function), freeze(arguments), FrozenDict(names))
 
 
 def _finite(value: Any) -> bool:
@@ -270,7 +282,11 @@ def _finite(value: Any) -> bool:
 
 
 def _written(chain: tuple[Call, ...]) -> Any:
-    calls = [{"use": c.function, "with": thaw(c.kwargs)} if c.kwargs else c.function for c in chain]
+    calls = []
+    for call in chain:
+        parts = {"with": thaw(call.kwargs), "as": thaw(call.names)}
+        said = {key: value for key, value in parts.items() if value}
+        calls.append({"use": call.function, **said} if said else call.function)
     return calls[0] if len(calls) == 1 else calls
 
 

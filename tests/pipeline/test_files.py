@@ -42,7 +42,8 @@ arguments = st.dictionaries(
     max_size=3,
 )
 functions = st.sampled_from(["tophat", "create_composite", "lab.filters:smooth", "C:/x/own.py:f"])
-calls = functions | st.tuples(functions, arguments)
+renamed = st.dictionaries(keys, keys, max_size=2)
+calls = functions | st.tuples(functions, arguments) | st.tuples(functions, arguments, renamed)
 chains = calls | st.lists(calls, min_size=1, max_size=3)
 branches = st.dictionaries(
     keys.filter(lambda k: k != "use") | st.integers(1, 9), chains, min_size=1, max_size=3
