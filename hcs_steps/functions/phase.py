@@ -72,10 +72,12 @@ def _clean(mask: Any, max_hole: float | None, opening: int, closing: int) -> Any
 
 def _rough(plane: Any, window: int, sigmas: float) -> tuple[Any, float, float]:
     """The pixels whose logarithm of the local standard deviation is high, that threshold and the mode."""
-    xp = namespace(plane)
+    xp, ndimage = namespace(plane), ndimage_of(plane)
     deviation = local_std(plane, window)
-    # A flat patch, e.g. a saturated one, has no logarithm and is background.
-    flat = deviation <= 1e-9 * float(deviation.max())
+    # A flat patch, e.g. a saturated one, has no logarithm and is background. So is what a mosaic does not cover (0),
+    # together with the edge between that and the tiles.
+    flat = ndimage.maximum_filter(plane, window) == ndimage.minimum_filter(plane, window)
+    flat |= ndimage.maximum_filter(flat & (plane == 0), 4 * (window // 2) + 1)
     if bool(flat.all()):
         return xp.zeros(plane.shape, dtype=bool), math.nan, math.nan
     logarithm = xp.log(xp.where(flat, 1, deviation))

@@ -88,6 +88,20 @@ def test_the_threshold_is_that_many_sigmas_above_the_mode():
     assert np.log(one["threshold_std"][0]) == pytest.approx(mode + sigma)
 
 
+def test_what_a_mosaic_does_not_cover_is_neither_background_nor_cells():
+    plane = np.random.default_rng(0).normal(1000, 8, (200, 240))
+    rows, columns = np.ogrid[:200, :240]
+    inside = (rows - 100) ** 2 + (columns - 120) ** 2 <= 30**2
+    plane += inside * np.random.default_rng(1).normal(0, 90, plane.shape)
+    plane = plane.astype(np.uint16)
+    alone = segment_log_std(plane[None])
+    plane[:12], plane[:, 225:], plane[188:, :60] = 0, 0, 0
+    _, cells, confluence = segment_log_std(plane[None])
+    assert cells.max() == 1
+    np.testing.assert_array_equal(cells, alone[1])
+    assert confluence["threshold_std"][0] == pytest.approx(alone[2]["threshold_std"][0], rel=0.05)
+
+
 def test_holes_are_filled_up_to_their_limit():
     plane, _ = _rough((200, 200), [(100, 100, 60)])
     rows, columns = np.ogrid[:200, :200]
