@@ -115,7 +115,33 @@ def measure(size: int) -> None:
     line(f"measure_objects, {count} objects, against regionprops_table", seconds(ours), slow, ">= 5")
 
 
-COMPARISONS = {"tophat": tophat, "normalize": normalize, "measure": measure}
+def stitch(size: int) -> None:
+    rng = np.random.default_rng(0)
+    pitch = round(size * 0.9)
+    scene = cells(4 * pitch + size + 10)[0]
+    corners = [(c * pitch, r * pitch) + rng.integers(0, 9, 2) for r in range(5) for c in range(5)]
+    noise = rng.integers(0, 20, (size, size), dtype=np.uint16)
+    stack = np.stack([scene[y : y + size, x : x + size] + np.roll(noise, x) for x, y in corners])
+    copy = seconds(lambda: stack.copy())
+
+    start = time.perf_counter()
+    _, positions, _, _ = functions.compute_tile_positions(stack, grid_dimensions=(5, 5))
+    print(f"compute_tile_positions, 25 tiles: {time.perf_counter() - start:.1f} s   (bar: < 10 s)")
+    error = positions - np.array(corners)
+    print(f"  {np.sqrt(((error - error.mean(axis=0)) ** 2).sum(axis=1).mean()):.4f} px rms from the truth")
+    print(f"  a copy of the tiles: {2 * stack.nbytes / copy / 1e9:.1f} GB/s")
+    for what, places in (
+        ("whole pixels", np.array(corners, float)),
+        ("fractions", positions + np.linspace(0, 0.9, 25)[:, None]),
+    ):
+        for method in ("none", "fixed", "dynamic"):
+            mosaic = functions.assemble_stack(stack, places, method)
+            best = seconds(lambda p=places, m=method: functions.assemble_stack(stack, p, m))
+            rate = (stack.nbytes + mosaic.nbytes) / best / 1e9
+            print(f"  assemble_stack, {what}, {method}: {best:.2f} s, {rate:.2f} GB/s", flush=True)
+
+
+COMPARISONS = {"tophat": tophat, "normalize": normalize, "measure": measure, "stitch": stitch}
 
 
 if __name__ == "__main__":

@@ -139,6 +139,14 @@ def at_fractions(**arguments: Any) -> Callable[[int], dict[str, Any]]:
     return lambda size: {"positions": corners(size) + shifts, **arguments}
 
 
+def flat_field(size: int) -> dict[str, Any]:
+    """A field that falls off towards the corners, for `apply_flatfield`."""
+    y, x = np.mgrid[-1 : 1 : 1j * size, -1 : 1 : 1j * size]
+    gain = 1 - 0.2 * (x**2 + y**2)
+    layers = np.stack([gain / gain.mean(), np.full_like(gain, 100)])[None].astype(np.float32)
+    return {"flatfield": layers, "flatfield_channels": [1]}
+
+
 def as_float(size: int) -> np.ndarray:
     """`cells` as float32, with a NaN."""
     stack = cells(size).astype(np.float32)
@@ -160,6 +168,14 @@ CASES = [
     Case("gaussian", cells, {"sigma": 2}, tolerance=1),
     Case("gaussian", as_float, {"sigma": 5}, tolerance=0.01, note="float32 with NaN"),
     Case("median", cells, {"radius": 3}),
+    Case("subtract_background", cells, tolerance=1),
+    Case("apply_flatfield", cells, flat_field, 1),
+    *(
+        Case("project", five_channels, {"method": method}, note=method)
+        for method in ("max", "mean", "best_focus")
+    ),
+    Case("project", five_channels, {"method": "edf"}, 2, "edf"),
+    Case("image_quality", cells, tolerance=1e-4),
     Case("rescale", cells, {"factor": 0.5}, tolerance=1),
     Case("rescale", cells, {"factor": 1.3, "order": 3}, tolerance=1, note="cubic"),
     Case("crop", cells, {"margin": 20}),

@@ -75,7 +75,7 @@ def _stage_bytes(
             return 0.0, 0.0
         whole = plan.steps[stage.steps[0]]
         largest = _largest_stack(layout.planes, whole) * plane * sizes[RAW]
-        return largest * max((call.memory for call in whole.calls), default=1.0), 0.0
+        return max(largest * call.memory + plane * call.scratch for call in whole.calls), 0.0
     peak = gpu = held = kept = 0.0
     for index in stage.steps:
         source = layout.sources[index]
