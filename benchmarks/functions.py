@@ -119,7 +119,8 @@ def stitch(size: int) -> None:
     rng = np.random.default_rng(0)
     pitch = round(size * 0.9)
     scene = cells(4 * pitch + size + 10)[0]
-    corners = [(c * pitch, r * pitch) + rng.integers(0, 9, 2) for r in range(5) for c in range(5)]
+    grid = np.array([(column, row) for row in range(5) for column in range(5)]) * pitch
+    corners = grid + rng.integers(0, 9, grid.shape)
     noise = rng.integers(0, 20, (size, size), dtype=np.uint16)
     stack = np.stack([scene[y : y + size, x : x + size] + np.roll(noise, x) for x, y in corners])
     copy = seconds(lambda: stack.copy())
@@ -127,11 +128,11 @@ def stitch(size: int) -> None:
     start = time.perf_counter()
     _, positions, _, _ = functions.compute_tile_positions(stack, grid_dimensions=(5, 5))
     print(f"compute_tile_positions, 25 tiles: {time.perf_counter() - start:.1f} s   (bar: < 10 s)")
-    error = positions - np.array(corners)
+    error = positions - corners
     print(f"  {np.sqrt(((error - error.mean(axis=0)) ** 2).sum(axis=1).mean()):.4f} px rms from the truth")
     print(f"  a copy of the tiles: {2 * stack.nbytes / copy / 1e9:.1f} GB/s")
     for what, places in (
-        ("whole pixels", np.array(corners, float)),
+        ("whole pixels", corners.astype(float)),
         ("fractions", positions + np.linspace(0, 0.9, 25)[:, None]),
     ):
         for method in ("none", "fixed", "dynamic"):

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.arrays import namespace, to_numpy
-from hcs_steps.functions._percentiles import histogram, is_small
 from hcs_steps.functions._stacks import row_blocks
-from hcs_steps.functions.filters import working_dtype
+from hcs_steps.functions.preprocessing._percentiles import histogram, is_small
+from hcs_steps.functions.preprocessing.filters import working_dtype
 
 BIT_DEPTHS = (8, 10, 12, 14, 16, 24, 32)
 _MOST_VALUES = 1 << 16

@@ -11,9 +11,9 @@ import tifffile
 from e2e_lab import COUNT, NORMALIZE, TOPHAT, Lab, contents, raw_image, small_plate
 from numpy.typing import NDArray
 
-from hcs_steps.functions.background import tophat
-from hcs_steps.functions.count import count_cells_single_channel
-from hcs_steps.functions.normalize import stack_percentile_normalize
+from hcs_steps.functions.preprocessing.background import tophat
+from hcs_steps.functions.preprocessing.normalize import stack_percentile_normalize
+from hcs_steps.functions.segmentation.count import count_cells_single_channel
 
 pytestmark = pytest.mark.e2e
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+import inspect
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from hcs_steps import functions
 from hcs_steps.arrays import dtype_range, namespace, ndimage_of, round_saturate, to_numpy
 
 INTEGERS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
@@ -66,8 +69,8 @@ def test_no_range_for_other_kinds():
 def test_importing_the_functions_imports_only_numpy():
     code = (
         "import sys, hcs_steps.functions\n"
-        "import hcs_steps.functions.normalize, hcs_steps.functions.background\n"
-        "import hcs_steps.functions.composite, hcs_steps.functions.count\n"
+        "import hcs_steps.functions.preprocessing.normalize, hcs_steps.functions.preprocessing.background\n"
+        "import hcs_steps.functions.preprocessing.composite, hcs_steps.functions.segmentation.count\n"
         "heavy = {'skimage', 'scipy', 'torch', 'cupy', 'zarr', 'snakemake', 'pandas', 'array_api_compat'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -78,11 +81,22 @@ def test_importing_the_functions_imports_only_numpy():
 def test_the_package_loads_a_function_when_its_name_is_used():
     code = (
         "import sys, hcs_steps.functions as f\n"
-        "before = 'hcs_steps.functions.count' in sys.modules\n"
+        "before = 'hcs_steps.functions.segmentation.count' in sys.modules\n"
         "print(before, f.count_cells_single_channel.__module__, all(hasattr(f, name) for name in f.__all__))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "hcs_steps.functions.count", "True"]
+    assert done.stdout.split() == ["False", "hcs_steps.functions.segmentation.count", "True"]
+
+
+def test_no_function_is_hidden_by_a_module_of_its_name():
+    """A module becomes an attribute of its package once it is imported, and would stand in the function's place."""
+    for module in functions.STEP_FUNCTIONS:
+        importlib.import_module(module)
+    assert all(
+        inspect.isfunction(getattr(functions, name))
+        for names in functions.STEP_FUNCTIONS.values()
+        for name in names
+    )
 
 
 def test_device_arrays_are_recognised_by_their_module_and_copied_to_the_host(monkeypatch):

@@ -7,11 +7,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from hcs_steps.functions.background import tophat
-from hcs_steps.functions.composite import create_composite
-from hcs_steps.functions.count import count_cells_single_channel
 from hcs_steps.functions.declare import spec_of
-from hcs_steps.functions.normalize import stack_percentile_normalize
+from hcs_steps.functions.preprocessing.background import tophat
+from hcs_steps.functions.preprocessing.composite import create_composite
+from hcs_steps.functions.preprocessing.normalize import stack_percentile_normalize
+from hcs_steps.functions.segmentation.count import count_cells_single_channel
 
 NUCLEI = [(y, x, 10) for y in range(20, 1000, 45) for x in range(20, 1000, 45)]
 

@@ -30,7 +30,7 @@ def test_every_builtin_name_resolves_to_a_function_that_is_found_by_its_own_name
 
 
 def test_package_module_function_resolves() -> None:
-    assert resolve("hcs_steps.functions.background:tophat") is tophat
+    assert resolve("hcs_steps.functions.preprocessing.background:tophat") is tophat
     assert resolve("collections:OrderedDict.fromkeys").__name__ == "fromkeys"
 
 
@@ -56,7 +56,7 @@ def test_a_function_of_a_single_file_resolves(tmp_path: Path) -> None:
     [
         ("tophatt", "tophat"),
         ("count_cells", "count_cells_single_channel"),
-        ("hcs_steps.functions.background:tophatt", "tophat"),
+        ("hcs_steps.functions.preprocessing.background:tophatt", "tophat"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_one(reference: str, near: str) -> None:

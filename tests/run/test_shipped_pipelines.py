@@ -21,7 +21,9 @@ def test_cells_measures_nuclei_cells_and_cytoplasm_in_every_channel(run_steps):
     table = ran.table("measure", "A01", "objects")
     for site, truth in ran.truth["wells"]["A01"]["sites"].items():
         found = int((table["Metadata_Site"] == int(site)).sum())
-        assert found == pytest.approx(truth["count"][0], abs=4)  # nuclei cut by the border count in one way only
+        assert found == pytest.approx(
+            truth["count"][0], abs=4
+        )  # nuclei cut by the border count in one way only
     area = {name: table[f"{name}_AreaShape_Area"] for name in ("Nuclei", "Cells", "Cytoplasm")}
     assert (area["Cells"] >= area["Nuclei"]).all()
     np.testing.assert_array_equal(area["Cells"] - area["Nuclei"], area["Cytoplasm"])
@@ -35,7 +37,9 @@ def test_cells_measures_nuclei_cells_and_cytoplasm_in_every_channel(run_steps):
 
 
 def test_stitch_makes_a_mosaic_of_each_channel_that_lies_where_the_sites_lie(run_steps):
-    ran = run_steps(steps("stitch"), wells=["A01"], shape=(200, 240), sites=(2, 3), cells_per_well=80, jitter_px=3)
+    ran = run_steps(
+        steps("stitch"), wells=["A01"], shape=(200, 240), sites=(2, 3), cells_per_well=80, jitter_px=3
+    )
     mosaics = [ran.image("mosaic", "A01", 1, channel, 1, 1) for channel in (1, 2)]
     assert mosaics[0].shape == mosaics[1].shape
     assert mosaics[0].shape[0] == pytest.approx(380, abs=8)

@@ -1,1 +1,1 @@
-"""The features of `hcs_steps.functions.measure.measure_objects`, one module per group."""
+"""The features of `hcs_steps.functions.measuring.objects.measure_objects`, one module per group."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hcs_steps.arrays import namespace, ndimage_of, to_numpy
-from hcs_steps.functions.background import tophat
 from hcs_steps.functions.measuring.regions import Floats, Regions, ratio
+from hcs_steps.functions.preprocessing.background import tophat
 
 
 @dataclass(frozen=True)

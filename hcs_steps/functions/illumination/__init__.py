@@ -1,0 +1,1 @@
+"""Uneven illumination: estimated from a plate, or the microscope's own, and corrected."""

@@ -1,0 +1,1 @@
+"""Neurites: tracing, branches, Sholl analysis."""

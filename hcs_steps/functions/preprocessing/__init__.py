@@ -1,0 +1,1 @@
+"""Intensities, projections and geometry: what happens to images before anything is found in them."""

@@ -1,0 +1,1 @@
+"""Finding objects: nuclei, cells, spots, phase-contrast regions, learned models."""

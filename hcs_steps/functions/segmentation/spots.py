@@ -1,0 +1,188 @@
+"""Detection of spots: vesicles, foci, speckles, FISH signals."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hcs_steps.arrays import namespace, to_numpy
+from hcs_steps.functions._checks import finite, plane_column, require_not_negative, require_positive
+from hcs_steps.functions._stacks import require_stack
+from hcs_steps.functions.declare import Table, step_function
+from hcs_steps.functions.segmentation._blobs import Blobs, log_responses, maxima, paint, prune
+
+CLIP = 4.0
+"""Responses beyond this number of standard deviations are spots, not noise."""
+
+ROUNDS = 10
+"""How often the noise is estimated anew at most."""
+
+
+def _noise(response: Any) -> float:
+    """Standard deviation of a response around 0 without spots: values beyond `CLIP` are left out until none is."""
+    xp = namespace(response)
+    squares = response * response
+    level = float(squares.mean(dtype=xp.float64))
+    for _ in range(ROUNDS):
+        rest = squares[squares <= CLIP**2 * level]
+        if rest.size in (0, squares.size):
+            break
+        level, squares = float(rest.mean(dtype=xp.float64)), rest
+    return math.sqrt(level)
+
+
+def _find(plane: Any, scales: tuple[float, float, int], threshold: float, overlap: float) -> Blobs:
+    """Rows (y, x, sigma, response, response / noise) of the spots of one plane."""
+    xp = namespace(plane)
+    smooth = plane.astype(xp.float32)
+    smooth -= xp.median(smooth)
+    noise: dict[float, float] = {}
+
+    def least(sigma: float, response: Any) -> float:
+        noise[sigma] = _noise(response)
+        return threshold * noise[sigma]
+
+    blobs = prune(maxima(log_responses(smooth, *scales), least), overlap)
+    levels = np.array([noise[sigma] for sigma in blobs[:, 2].tolist()], dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        return np.column_stack([blobs, blobs[:, 3] / levels])
+
+
+def _in_raster_order(blobs: Blobs, shape: tuple[int, int]) -> tuple[Blobs, NDArray[np.uint32]]:
+    """The blobs and their labels, numbered by the raster order of each one's first pixel."""
+    painted = paint(blobs, shape)
+    numbers, first = np.unique(painted, return_index=True)
+    seen = numbers > 0
+    order = numbers[seen][np.argsort(first[seen])]
+    new = np.zeros(len(blobs) + 1, dtype=np.uint32)
+    new[order] = np.arange(1, len(order) + 1)
+    return blobs[order - 1], new[painted]
+
+
+def _at(cells: NDArray[Any] | None, blobs: Blobs) -> NDArray[np.uint32]:
+    """The cell at each blob's centre, 0 without cells."""
+    if cells is None:
+        return np.zeros(len(blobs), dtype=np.uint32)
+    owner: NDArray[np.uint32] = cells[tuple(blobs[:, :2].astype(np.int64).T)].astype(np.uint32)
+    return owner
+
+
+def _rows(
+    plane: NDArray[Any], blobs: Blobs, labels: NDArray[np.uint32], owner: NDArray[np.uint32]
+) -> dict[str, NDArray[Any]]:
+    where = np.flatnonzero(labels)
+    number = labels.ravel()[where]
+    sums = np.bincount(number, plane.ravel()[where].astype(np.float64), len(blobs) + 1)[1:]
+    return {
+        "label": np.arange(1, len(blobs) + 1, dtype=np.uint32),
+        "centroid_y_px": blobs[:, 0],
+        "centroid_x_px": blobs[:, 1],
+        "sigma_px": blobs[:, 2],
+        "radius_px": math.sqrt(2) * blobs[:, 2],
+        "response": blobs[:, 3],
+        "signal_to_noise": blobs[:, 4],
+        "mean_intensity": sums / np.bincount(number, minlength=len(blobs) + 1)[1:],
+        "cell": owner,
+    }
+
+
+def _table(per_plane: list[dict[str, NDArray[Any]]], sizes: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    counts = [len(rows["label"]) for rows in per_plane]
+    columns = {name: np.concatenate([rows[name] for rows in per_plane]) for name in per_plane[0]}
+    size = np.repeat(sizes, counts)
+    table = {
+        "plane": np.repeat(np.arange(len(counts), dtype=np.int64), counts),
+        "label": columns.pop("label"),
+    }
+    for axis in ("y", "x"):
+        table[f"centroid_{axis}_px"] = columns.pop(f"centroid_{axis}_px")
+        table[f"centroid_{axis}_um"] = (table[f"centroid_{axis}_px"] + 0.5) * size
+    table["sigma_px"], table["radius_px"] = columns.pop("sigma_px"), columns.pop("radius_px")
+    table["radius_um"] = table["radius_px"] * size
+    return {**table, **columns}
+
+
+@step_function(
+    outputs={"spots": "labels", "spot_table": "table"},
+    changes_image=False,
+    memory=1.2,
+    scratch=40.0,
+    devices=("cpu", "gpu"),
+)
+def segment_spots(
+    stack: Any,
+    min_sigma: float = 1.0,
+    max_sigma: float = 3.0,
+    num_sigma: int = 5,
+    threshold: float = 8.0,
+    overlap: float = 0.5,
+    cells: Any = None,
+    planes: Table | None = None,
+) -> tuple[Any, Any, dict[str, NDArray[Any]]]:
+    """Find bright spots in each plane: maxima of the Laplacian of Gaussian over position and scale. The image
+    passes through unchanged.
+
+    The negative Laplacian of Gaussian, times sigma squared, is taken at ``num_sigma`` scales (T. Lindeberg, IJCV
+    30, 1998). A spot is a pixel whose response no neighbour in position and scale exceeds and which is
+    ``threshold`` times the noise of its scale: the standard deviation of the response over the plane, taken
+    repeatedly without what lies beyond four of it. So an empty plane has no spots, whatever its brightness and
+    noise, as long as it has more than about one photon per pixel. The spot is a disc of radius sqrt(2) sigma.
+
+    Parameters
+    ----------
+    stack
+        (N, Y, X), integer or float; NumPy or CuPy. Planes are independent. NaN counts as background.
+    min_sigma, max_sigma, num_sigma
+        Range of standard deviations in px (spot radius / sqrt(2)) and number of steps.
+    threshold
+        Least response in units of noise.
+    overlap
+        The overlapping part of the area, 0 to 1, from which the smaller of two spots is dropped.
+    cells
+        Labels of cells, shaped like ``stack``, or None; filled in by the runner if an earlier step returned
+        ``cells``. Only spots whose centre lies in a cell are kept.
+    planes
+        The plane table; its ``pixel_size_um`` gives the lengths in micrometres.
+
+    Returns
+    -------
+    stack
+        The object that was passed in.
+    spots
+        uint32 (N, Y, X), 0 is background; 1..n in each plane in raster order of the first pixel. Where discs overlap,
+        the relatively nearer centre owns the pixel. In the namespace of ``stack``.
+    spot_table
+        One row per spot: ``plane`` (along axis 0), ``label``, ``centroid_y_px`` and ``centroid_x_px`` (the pixel
+        of the maximum; the centre of the first pixel is 0), ``centroid_y_um`` and ``centroid_x_um`` (from the
+        plane's upper left corner), ``sigma_px``, ``radius_px``, ``radius_um``, ``response`` (in units of
+        ``stack``), ``signal_to_noise`` (response in units of noise; infinite without noise), ``mean_intensity``
+        (of ``stack`` over the spot's pixels), ``cell`` (its label, 0 without ``cells``). Micrometre columns are
+        NaN where the pixel size is unknown.
+
+    Raises
+    ------
+    ValueError
+        If ``stack`` is not (N, Y, X), ``cells`` has another shape, or a number is out of range.
+    """
+    require_stack(stack, "segment_spots")
+    require_positive(min_sigma=min_sigma, max_sigma=max_sigma, num_sigma=num_sigma, threshold=threshold)
+    require_not_negative(overlap=overlap)
+    if max_sigma < min_sigma:
+        raise ValueError(f"max_sigma={max_sigma} is below min_sigma={min_sigma}.")
+    if cells is not None and tuple(cells.shape) != tuple(stack.shape):
+        raise ValueError(f"cells has the shape {tuple(cells.shape)}, but the stack has {tuple(stack.shape)}.")
+    sizes = plane_column(planes, "pixel_size_um", stack.shape[0])
+    xp = namespace(stack)
+    spots = xp.zeros(stack.shape, dtype=xp.uint32)
+    per_plane = []
+    for index, plane in enumerate(stack):
+        blobs = _find(finite(plane), (min_sigma, max_sigma, int(num_sigma)), threshold, overlap)
+        owner = None if cells is None else to_numpy(cells[index])
+        blobs = blobs[_at(owner, blobs) > 0] if owner is not None else blobs
+        blobs, labels = _in_raster_order(blobs, (plane.shape[0], plane.shape[1]))
+        per_plane.append(_rows(to_numpy(plane), blobs, labels, _at(owner, blobs)))
+        spots[index] = xp.asarray(labels)
+    return stack, spots, _table(per_plane, sizes)
