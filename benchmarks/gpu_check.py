@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import importlib.util
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -147,6 +148,19 @@ def flat_field(size: int) -> dict[str, Any]:
     return {"flatfield": layers, "flatfield_channels": [1]}
 
 
+def tiny_model(size: int) -> dict[str, Any]:
+    """A TorchScript model on disk, for `segment_model`: the probability rises with the smoothed intensity."""
+    import torch
+
+    class Smooth(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sigmoid(8 * (torch.nn.functional.avg_pool2d(x, 5, 1, 2) - 0.5))
+
+    path = Path(tempfile.mkdtemp()) / "smooth.pt"
+    torch.jit.script(Smooth()).save(str(path))
+    return {"weights": str(path)}
+
+
 def as_float(size: int) -> np.ndarray:
     """`cells` as float32, with a NaN."""
     stack = cells(size).astype(np.float32)
@@ -185,6 +199,7 @@ CASES = [
     Case("measure_objects", channels, objects("radial"), 1e-6, "radial, 3 channels"),
     Case("measure_objects", channels, objects("granularity"), 1e-5, "granularity, 3 channels"),
     Case("segment_spots", spots, tolerance=1e-3),
+    Case("segment_model", cells, tiny_model, 0.01, "TorchScript"),
     Case("segment_log_std", phase_contrast, tolerance=1e-3),
     Case(
         "segment_cytoplasm",
@@ -269,6 +284,10 @@ class Row:
 
 def check(case: Case, size: int, cupy: Any, torch_device: str) -> Iterator[Row]:
     """The case's function on every device that it is for."""
+    has_torch = importlib.util.find_spec("torch") is not None
+    if case.arguments is tiny_model and not has_torch:
+        print(f"{case.function}: PyTorch is not installed")
+        return
     function = getattr(functions, case.function)
     given = case.arguments
     stack, arguments = case.stack(size), dict(given(size) if callable(given) else given)
@@ -280,7 +299,7 @@ def check(case: Case, size: int, cupy: Any, torch_device: str) -> Iterator[Row]:
         wait = cupy.cuda.Device().synchronize if hasattr(cupy, "cuda") else lambda: None
         found, gpu_s = timed(lambda: function(on_device, **there), wait)
         yield shown(Row(what, cpu_s, gpu_s, difference(wanted, found), case.tolerance))
-    if case.function in TORCH:
+    if case.function in TORCH and has_torch:
         import torch
 
         tensor = torch.from_numpy(stack).to(torch_device)
