@@ -39,6 +39,9 @@ def fields_of(planes: Table | None, count: int) -> list[Field]:
     members: dict[tuple[Any, ...], list[int]] = {}
     for index in range(count):
         members.setdefault(keys[index] if keys else (), []).append(index)
+    if "channel" in planes:  # so that names of pairs of channels do not depend on the order of the stack
+        numbers = np.asarray(planes["channel"])
+        members = {key: sorted(some, key=lambda index: numbers[index]) for key, some in members.items()}
     return [Field(tuple(some), _names([named[index] for index in some])) for some in members.values()]
 
 

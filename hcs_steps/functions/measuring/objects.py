@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.arrays import namespace, to_numpy
-from hcs_steps.functions._checks import plane_column, require_not_negative, require_positive
+from hcs_steps.functions._checks import plane_column, require_not_negative, require_positive, require_whole
 from hcs_steps.functions._stacks import choice, require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.measuring.correlation import correlations
@@ -170,9 +170,15 @@ def measure_objects(
     for field in fields_of(planes, stack.shape[0]):
         regions = {key: find_regions(label_plane(value, field, stack, key)) for key, value in sets.items()}
         children = None if spots is None else find_regions(label_plane(spots, field, stack, "Spots"))
-        measured = _measure(stack, field, regions, float(sizes[field.planes[0]]), options)
+        measured = _measure(stack, field, regions, _known(sizes[list(field.planes)]), options)
         tables.append(field_table(field, regions, children, measured))
     return stack, below_one_another(tables)
+
+
+def _known(sizes: Floats) -> float:
+    """The first known pixel size of a field's planes, NaN if there is none."""
+    known = sizes[np.isfinite(sizes)]
+    return float(known[0]) if known.size else float("nan")
 
 
 def _options(
@@ -194,12 +200,12 @@ def _options(
     require_not_negative(manders_threshold=manders_threshold)
     distances = [scales] if isinstance(scales, int) else list(scales)
     for scale in distances:
-        _require_whole("texture_scales", scale, 1)
-    _require_whole("texture_levels", levels, 2)
-    _require_whole("granularity_sizes", sizes, 1)
-    _require_whole("granularity_downsample", downsample, 1)
-    _require_whole("granularity_background", background, 0)
-    _require_whole("radial_bins", radial_bins, 1)
+        require_whole(1, texture_scales=scale)
+    require_whole(2, texture_levels=levels)
+    require_whole(1, granularity_sizes=sizes)
+    require_whole(1, granularity_downsample=downsample)
+    require_whole(0, granularity_background=background)
+    require_whole(1, radial_bins=radial_bins)
     if limits is not None and not (len(limits) == 2 and limits[0] < limits[1]):
         raise ValueError(f"texture_limits must be two intensities, the lower one first, but is {limits}.")
     return _Options(
@@ -215,11 +221,6 @@ def _options(
         granularity=GranularityOptions(int(sizes), int(downsample), int(background)),
         radial_bins=int(radial_bins),
     )
-
-
-def _require_whole(name: str, value: float, least: int) -> None:
-    if not value >= least or int(value) != value:
-        raise ValueError(f"{name} must be a whole number from {least} up, but is {value}.")
 
 
 def _channel(plane: Any) -> tuple[Any, Any]:

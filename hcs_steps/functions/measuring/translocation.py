@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.arrays import namespace, to_numpy
-from hcs_steps.functions._checks import plane_column, require_not_negative, require_positive
+from hcs_steps.functions._checks import plane_column, require_labels, require_not_negative, require_positive
 from hcs_steps.functions._stacks import choice, require_stack
 from hcs_steps.functions.declare import Table, step_function
-from hcs_steps.functions.segmentation._rings import require_labels, ring_around
+from hcs_steps.functions.segmentation._rings import ring_around
 
 BACKGROUND_PERCENTILE = 1.0
 """The darkest hundredth of a plane counts as background: there is some of it even where cells are confluent."""

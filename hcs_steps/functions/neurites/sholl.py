@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.arrays import to_numpy
-from hcs_steps.functions._checks import finite, require_not_negative, require_positive
+from hcs_steps.functions._checks import finite, require_labels, require_not_negative, require_positive
 from hcs_steps.functions._stacks import choice, require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.neurites._neurite_masks import soma_mask
@@ -110,9 +110,10 @@ def sholl(
         raise ValueError(f"step_px={step_px} and step_um={step_um} are both given. Give one of them.")
     if mode == "labels" and nuclei is None:
         raise ValueError("centre='labels' needs nuclei: labels that an earlier step found.")
-    for name, labels in (("axon_skeleton", axon_skeleton), ("nuclei", nuclei)):
-        if labels is not None and labels.shape != stack.shape:
-            raise ValueError(f"{name} has the shape {labels.shape}, but the stack has {stack.shape}.")
+    if nuclei is not None:
+        nuclei = require_labels(nuclei, stack, "nuclei", "sholl")
+    if axon_skeleton is not None:
+        axon_skeleton = require_labels(axon_skeleton, stack, "axon_skeleton", "sholl")
     width = length_in_pixels(neurite_width, neurite_width_um, "neurite_width", planes, len(stack))
     step = length_in_pixels(step_px or _STEP_PX, step_um, "step", planes, len(stack))
     if axon_skeleton is None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hcs_steps.arrays import is_cupy, namespace, round_saturate
+from hcs_steps.functions._checks import LARGEST_PX, require_at_most, require_positive, require_whole
 from hcs_steps.functions._stacks import choice, require_stack
 from hcs_steps.functions.declare import step_function
 from hcs_steps.functions.preprocessing._morphology import FOOTPRINTS, opening
@@ -136,10 +137,9 @@ def tophat(
     """
     require_stack(stack, "tophat")
     shape = choice(footprint, FOOTPRINTS, "footprint")
-    if not (np.isfinite(selem_radius) and selem_radius > 0):
-        raise ValueError(f"selem_radius is a radius in pixels and must be above 0, but is {selem_radius}.")
-    if downsample_factor < 1 or int(downsample_factor) != downsample_factor:
-        raise ValueError(f"downsample_factor must be a whole number from 1 up, but is {downsample_factor}.")
+    require_positive(selem_radius=selem_radius)
+    require_at_most(LARGEST_PX, selem_radius=selem_radius)
+    require_whole(1, downsample_factor=downsample_factor)
     xp = namespace(stack)
     factor = int(downsample_factor)
     radius = max(1, round(selem_radius / factor))

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from hcs_steps.arrays import is_cupy, namespace, ndimage_of, round_saturate
-from hcs_steps.functions._checks import plane_column, require_not_negative, require_positive
+from hcs_steps.functions._checks import (
+    LARGEST_PX,
+    plane_column,
+    require_at_most,
+    require_not_negative,
+    require_positive,
+    require_whole,
+)
 from hcs_steps.functions._stacks import choice, require_stack, row_blocks
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.preprocessing._morphology import half_widths
@@ -33,6 +40,7 @@ def store(values: Any, target: Any) -> None:
 def _sigmas(sigma: float | None, sigma_um: float | None, planes: Table | None, count: int) -> list[float]:
     """The standard deviation in px for each plane."""
     require_not_negative(sigma=sigma, sigma_um=sigma_um)
+    require_at_most(LARGEST_PX, sigma=sigma)
     if sigma is not None and sigma_um is not None:
         raise ValueError("gaussian takes sigma (px) or sigma_um (micrometres), not both.")
     if sigma_um is None:
@@ -194,8 +202,8 @@ def median(stack: Any, radius: int = 1, footprint: str | Enum = "disk") -> Any:
     """
     require_stack(stack, "median")
     shape = choice(footprint, _FOOTPRINTS, "footprint")
-    if not (radius >= 0 and int(radius) == radius):
-        raise ValueError(f"median needs a whole number of pixels from 0 up as radius, but got {radius}.")
+    require_whole(0, radius=radius)
+    require_at_most(LARGEST_PX, radius=radius)
     widths = half_widths(shape, int(radius))
     around = np.abs(np.arange(-int(radius), int(radius) + 1)) <= widths[:, None]
     result = stack.copy()

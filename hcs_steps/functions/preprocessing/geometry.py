@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from hcs_steps.arrays import namespace, ndimage_of
-from hcs_steps.functions._checks import finite, plane_column, require_positive
+from hcs_steps.functions._checks import finite, plane_column, require_at_most, require_positive, require_whole
 from hcs_steps.functions._stacks import require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.preprocessing.filters import store, working_dtype
+
+LARGEST_FACTOR = 100
+"""Of `rescale`."""
 
 Shape = tuple[int, int, int]
 
@@ -20,6 +23,7 @@ Shape = tuple[int, int, int]
 def _factor(factor: float | None, pixel_size_um: float | None, planes: Table | None, count: int) -> float:
     """Pixels of the result per pixel of the stack."""
     require_positive(factor=factor, pixel_size_um=pixel_size_um)
+    require_at_most(LARGEST_FACTOR, factor=factor)
     if (factor is None) == (pixel_size_um is None):
         raise ValueError("rescale needs either factor or pixel_size_um (micrometres), and not both.")
     if factor is not None:
@@ -122,8 +126,12 @@ def rescale(
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:
     """One number for both axes, or (y, x)."""
-    first, second = np.broadcast_to(np.asarray(value, dtype=np.int64), (2,)).tolist()
-    return first, second
+    numbers = list(value) if isinstance(value, Sequence) else [value, value]
+    if len(numbers) != 2:
+        raise ValueError(f"crop takes one number or (y, x), but got {value}.")
+    for number in numbers:
+        require_whole(0, **{"a size or margin": number})
+    return int(numbers[0]), int(numbers[1])
 
 
 def _region(shape: Shape, params: Mapping[str, Any]) -> tuple[int, int, int, int]:
@@ -136,6 +144,9 @@ def _region(shape: Shape, params: Mapping[str, Any]) -> tuple[int, int, int, int
         raise ValueError(
             "crop needs exactly one of: a box (top, left, height, width), a centred size, or a margin."
         )
+    for name, value in sides.items():
+        if value is not None:
+            require_whole(1 if name in ("height", "width") else 0, **{name: value})
     if size is not None:
         rows, columns = _pair(size)
         top, left = (height - rows) // 2, (width - columns) // 2

@@ -1,42 +1,11 @@
-"""Rings around objects, and checks of label stacks, in NumPy and CuPy."""
+"""Rings around objects, in NumPy and CuPy."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from hcs_steps.arrays import namespace, ndimage_of, to_numpy
+from hcs_steps.arrays import namespace, ndimage_of
 from hcs_steps.functions._stacks import row_blocks
-
-
-def require_labels(labels: Any, stack: Any, name: str, function: str) -> Any:
-    """``labels`` as a stack shaped like ``stack``, where that is; one plane, (1, Y, X), stands for all.
-
-    Raises ValueError for labels that are missing, do not fit or are no labels.
-    """
-    shape = tuple(stack.shape)
-    if labels is None:
-        raise ValueError(
-            f"{function} needs the labels {name!r}, e.g. from an earlier segmentation step of the pipeline with an "
-            f"output of that name."
-        )
-    given = tuple(getattr(labels, "shape", ()))
-    if given != shape and given != (1, *shape[1:]):
-        raise ValueError(
-            f"{function} got {name} of shape {given} for a stack of shape {shape}. Give a label plane for each "
-            "plane of the stack, or one for all."
-        )
-    if np.dtype(labels.dtype).kind not in "ui":
-        raise ValueError(
-            f"{function} got {name} of dtype {labels.dtype}; labels are whole numbers, 0 for background."
-        )
-    if np.dtype(labels.dtype).kind == "i" and int(labels.min()) < 0:
-        raise ValueError(f"{function} got negative numbers in {name}. Labels start at 1; 0 is background.")
-    if labels.dtype.itemsize > 4 and int(labels.max()) > np.iinfo(np.uint32).max:
-        raise ValueError(f"{function} got numbers in {name} that do not fit 32 bits.")
-    xp = namespace(stack)
-    return xp.broadcast_to(to_numpy(labels) if xp is np else xp.asarray(labels), shape)
 
 
 def nearest(labels: Any) -> tuple[Any, Any]:

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.arrays import namespace, to_numpy
-from hcs_steps.functions._checks import finite, plane_column, require_not_negative, require_positive
+from hcs_steps.functions._checks import (
+    finite,
+    plane_column,
+    require_labels,
+    require_not_negative,
+    require_positive,
+)
 from hcs_steps.functions._stacks import choice, require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.segmentation._foreground import (
@@ -20,7 +26,7 @@ from hcs_steps.functions.segmentation._foreground import (
     find_foreground,
 )
 from hcs_steps.functions.segmentation._propagate import propagate
-from hcs_steps.functions.segmentation._rings import nearest, require_labels, ring_around
+from hcs_steps.functions.segmentation._rings import nearest, ring_around
 
 METHODS = ("propagation", "watershed", "distance")
 RELIEFS = ("intensity", "gradient")

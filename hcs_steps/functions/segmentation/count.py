@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hcs_steps.functions._checks import finite, plane_column, require_not_negative, require_positive
+from hcs_steps.functions._checks import (
+    LARGEST_PX,
+    finite,
+    plane_column,
+    require_at_most,
+    require_not_negative,
+    require_positive,
+    require_whole,
+)
 from hcs_steps.functions._stacks import choice, require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.segmentation._blobs import BlobOptions, segment_blobs
@@ -104,12 +112,15 @@ def count_cells_single_channel(
     method = choice(detection_method, DETECTION_METHODS, "detection_method")
     thresholding = choice(threshold_method, THRESHOLD_METHODS, "threshold_method")
     thresholds = threshold_options(thresholding, threshold)
+    require_at_most(LARGEST_PX, gaussian_sigma=gaussian_sigma)
     require_not_negative(gaussian_sigma=gaussian_sigma, local_contrast=local_contrast)
     require_not_negative(
         min_cell_area=min_cell_area, blob_threshold=blob_threshold, blob_overlap=blob_overlap
     )
     require_positive(max_cell_area=max_cell_area, min_distance=min_distance)
-    require_positive(min_sigma=min_sigma, max_sigma=max_sigma, num_sigma=num_sigma)
+    require_positive(min_sigma=min_sigma, max_sigma=max_sigma)
+    require_at_most(LARGEST_PX, max_sigma=max_sigma)
+    require_whole(1, num_sigma=num_sigma)
     min_area = min_cell_area or 0
     if max_cell_area is not None and max_cell_area < min_area:
         raise ValueError(f"max_cell_area={max_cell_area} is below the smallest area, {min_area} px.")

@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.arrays import to_numpy
-from hcs_steps.functions._checks import finite, plane_column, require_not_negative, require_positive
+from hcs_steps.functions._checks import (
+    LARGEST_PX,
+    finite,
+    plane_column,
+    require_at_most,
+    require_not_negative,
+    require_positive,
+)
 from hcs_steps.functions._stacks import choice, require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.segmentation._objects import number_objects
@@ -159,6 +166,7 @@ def segment_nuclei(
         or another method has one, or the pixel size is needed and unknown.
     """
     require_stack(stack, "segment_nuclei")
+    require_at_most(LARGEST_PX, gaussian_sigma=gaussian_sigma)
     require_not_negative(gaussian_sigma=gaussian_sigma, local_contrast=local_contrast, min_area=min_area)
     require_positive(max_area=max_area, min_distance=min_distance, threshold_window=threshold_window)
     require_positive(min_diameter_um=min_diameter_um, max_diameter_um=max_diameter_um)

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from hcs_steps.arrays import namespace, ndimage_of, to_numpy
-from hcs_steps.functions._checks import finite, plane_column, require_not_negative, require_positive
+from hcs_steps.functions._checks import (
+    LARGEST_PX,
+    finite,
+    plane_column,
+    require_at_most,
+    require_not_negative,
+    require_positive,
+    require_whole,
+)
 from hcs_steps.functions._stacks import require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.segmentation._masks import fill_holes, label_regions
@@ -153,8 +161,11 @@ def segment_log_std(
         If ``stack`` is not (N, Y, X), ``window`` is even or below 3, or a number is out of range.
     """
     require_stack(stack, "segment_log_std")
-    if window < 3 or window != int(window) or window % 2 == 0:
-        raise ValueError(f"window must be an odd whole number from 3 up, but is {window}.")
+    require_whole(3, window=window)
+    if window % 2 == 0:
+        raise ValueError(f"window must be odd, but is {window}.")
+    require_at_most(LARGEST_PX, window=window, opening_radius=opening_radius, closing_radius=closing_radius)
+    require_at_most(100, sigmas=sigmas)
     require_positive(max_area=max_area)
     require_not_negative(sigmas=sigmas, max_hole_area=max_hole_area, min_area=min_area)
     require_not_negative(opening_radius=opening_radius, closing_radius=closing_radius)

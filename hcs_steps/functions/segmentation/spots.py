@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.arrays import namespace, to_numpy
-from hcs_steps.functions._checks import finite, plane_column, require_not_negative, require_positive
+from hcs_steps.functions._checks import (
+    LARGEST_PX,
+    finite,
+    plane_column,
+    require_at_most,
+    require_labels,
+    require_not_negative,
+    require_positive,
+    require_whole,
+)
 from hcs_steps.functions._stacks import require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.segmentation._blobs import Blobs, log_responses, maxima, paint, prune
@@ -172,8 +181,10 @@ def segment_spots(
     require_not_negative(overlap=overlap)
     if max_sigma < min_sigma:
         raise ValueError(f"max_sigma={max_sigma} is below min_sigma={min_sigma}.")
-    if cells is not None and tuple(cells.shape) != tuple(stack.shape):
-        raise ValueError(f"cells has the shape {tuple(cells.shape)}, but the stack has {tuple(stack.shape)}.")
+    require_whole(1, num_sigma=num_sigma)
+    require_at_most(LARGEST_PX, max_sigma=max_sigma)
+    if cells is not None:
+        cells = require_labels(cells, stack, "cells", "segment_spots")
     sizes = plane_column(planes, "pixel_size_um", stack.shape[0])
     xp = namespace(stack)
     spots = xp.zeros(stack.shape, dtype=xp.uint32)

@@ -141,11 +141,20 @@ def _from_least(corners: Positions) -> Positions:
 
 
 def pixel_size_of(planes: Table | None, count: int, pixel_size_um: float | None) -> float:
-    """The pixel size in micrometres: as given, else the plane table's, NaN if unknown or not the same for all."""
+    """The pixel size in micrometres: as given, else the plane table's, NaN if unknown.
+
+    Raises ValueError if it is not the same for all planes.
+    """
     if pixel_size_um is not None:
         return float(pixel_size_um)
     sizes = plane_column(planes, "pixel_size_um", count)
-    return float(sizes[0]) if np.all(sizes == sizes[0]) and sizes[0] > 0 else float("nan")
+    known = sizes[np.isfinite(sizes)]
+    if known.size and np.ptp(known) > 1e-6 * known[0]:
+        raise ValueError(
+            f"Tiles of different pixel size ({known.min():g} to {known.max():g} micrometres) cannot be stitched. "
+            "Bring them to one with rescale(pixel_size_um=...)."
+        )
+    return float(sizes[0]) if known.size == count else float("nan")
 
 
 def _stage_positions(tiles: Tiles, planes: Table | None, pixel_size_um: float | None) -> Positions | None:

@@ -59,7 +59,8 @@ def spanning_tree(edges: Edges, count: int) -> tuple[NDArray[np.bool_], Indices]
     # Zero would mean "no edge"; ranks keep the order and make ties definite.
     rank = np.empty(len(edges.ends))
     rank[np.lexsort((np.arange(len(rank)), edges.error))] = np.arange(1, len(rank) + 1)
-    graph = csr_array((rank, (edges.ends[:, 0], edges.ends[:, 1])), shape=(count, count))
+    ends = edges.ends.astype(np.int32)  # SciPy before 1.17 walks no graph with other indices
+    graph = csr_array((rank, (ends[:, 0], ends[:, 1])), shape=(count, count))
     tree = minimum_spanning_tree(graph).tocoo()
     _, component = connected_components(tree, directed=False)
     return np.isin(rank, tree.data), component.astype(np.int64)

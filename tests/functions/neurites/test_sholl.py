@@ -178,7 +178,7 @@ def test_an_empty_skeleton_around_a_point_has_no_circles():
         ({"step_px": 0}, "step_px must be above 0"),
         ({"step_um": 5.0}, "step_um=5.0 needs the pixel size"),
         ({"step_um": 5.0, "step_px": 5.0}, "Give one of them"),
-        ({"axon_skeleton": np.zeros((1, 3, 3))}, r"axon_skeleton has the shape \(1, 3, 3\)"),
+        ({"axon_skeleton": np.zeros((1, 3, 3))}, r"axon_skeleton of shape \(1, 3, 3\)"),
     ],
 )
 def test_wrong_arguments_say_what_is_allowed(options, message):

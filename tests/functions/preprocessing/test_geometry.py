@@ -170,10 +170,10 @@ def test_an_unknown_stage_position_or_pixel_size_stays_unknown():
         ({"size": 3, "margin": 3}, "exactly one of"),
         ({"size": 3, "top": 0}, "exactly one of"),
         ({"size": 41}, "have 40 rows and 60 columns"),
-        ({"top": -1}, "rows -1 to 40"),
+        ({"top": -1}, "top must be a whole number from 0"),
         ({"left": 30, "width": 31}, "columns 30 to 61"),
         ({"margin": 20}, "rows 20 to 20"),
-        ({"height": 0}, "rows 0 to 0"),
+        ({"height": 0}, "height must be a whole number from 1"),
     ],
 )
 def test_crop_refuses_what_is_not_inside(arguments, text):

@@ -177,8 +177,8 @@ def test_phase_contrast_tiles(real_data):
 @pytest.mark.parametrize(
     ("parameters", "text"),
     [
-        ({"window": 4}, "odd whole number"),
-        ({"window": 1}, "odd whole number"),
+        ({"window": 4}, "must be odd"),
+        ({"window": 1}, "whole number from 3"),
         ({"sigmas": -1}, "sigmas must not be negative"),
         ({"closing_radius": -1}, "closing_radius must not be negative"),
         ({"min_area": 100, "max_area": 50}, "max_area=50"),

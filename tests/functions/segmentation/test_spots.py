@@ -126,7 +126,7 @@ def test_only_spots_in_cells_are_kept_and_know_their_cell():
     _, spots, table = segment_spots(stack, cells=cells)
     assert table["cell"].tolist() == [7, 3]
     assert spots.max() == 2
-    with pytest.raises(ValueError, match="cells has the shape"):
+    with pytest.raises(ValueError, match="cells of shape"):
         segment_spots(stack, cells=cells[:, :50])
 
 
