@@ -30,6 +30,7 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/planning.py --rerun
 	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/functions.py
 
 schemas: $(READY)
 	$(BIN)/hcs schemas config/schemas
