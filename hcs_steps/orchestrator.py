@@ -31,7 +31,7 @@ from hcs_steps.pipeline.step import FunctionStep, Pipeline, plain
 from hcs_steps.plate import Inventory
 from hcs_steps.results import Results
 from hcs_steps.run.devices import visible_gpus
-from hcs_steps.run.records import open_failures, valid_record
+from hcs_steps.run.records import open_failures, unit_fingerprint, valid_record
 from hcs_steps.run.unit import ProcessingContext
 from hcs_steps.settings import PlateSettings, Select, parse_settings, plate_ids
 from hcs_steps.storage import StorageRegistry
@@ -225,7 +225,10 @@ class PipelineOrchestrator:
         for unit, context in contexts.items():
             stages = [s for s in plan.stages if s.scope == "unit" and plan.in_stage(s, unit)]
             found = {
-                s.name: valid_record(self.results, s.name, unit, plan.fingerprint(s, unit)) for s in stages
+                s.name: valid_record(
+                    self.results, s.name, unit, unit_fingerprint(plan, self.results, s, unit)
+                )
+                for s in stages
             }
             records = {name: record for name, record in found.items() if record is not None}
             success = len(records) == len(stages)

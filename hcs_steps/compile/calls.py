@@ -92,13 +92,21 @@ def _missing_files(state: Mapping[str, str], call: Call, where: str) -> list[Hcs
 
 
 def stacked_components(
-    step: FunctionStep, search_path: tuple[str, ...]
+    step: FunctionStep, search_path: tuple[str, ...], parallel_by: str
 ) -> tuple[tuple[str, ...], list[HcsError]]:
     """What a step stacks: what it says itself, else what its functions put together, else sites.
 
-    A function that only makes sense on one component (``needs_stacks``) gets that one whatever the step says.
+    A function that only makes sense on one component (``needs_stacks``) gets that one whatever the step says; one that
+    needs all sites of a well cannot work where a job has one site.
     """
     specs = [spec_of(resolve(call.function, search_path)) for _, call in step.calls]
+    if parallel_by == "site" and any(spec.needs_stacks and spec.stacks == "site" for spec in specs):
+        return (), [
+            PipelineError(
+                f"Step {step.name!r} puts the sites of a well together, but parallel_by is site: every job has one.",
+                hint="Set parallel_by: well for this plate.",
+            )
+        ]
     stated = step.variable_components
     if stated is not None:
         chosen = tuple(component.value for component in stated)

@@ -126,7 +126,7 @@ def _plan_step(
         branches[branch or ""] = tuple(calls)
     if problems:  # among them functions that are not there, of which nothing is known
         return None, [*_check_pattern(step, step.variable_components or (), units, channels), *problems]
-    components, problems = stacked_components(step, request.options.search_path)
+    components, problems = stacked_components(step, request.options.search_path, request.options.parallel_by)
     problems += _check_pattern(step, components, units, channels)
     if problems:
         return None, problems

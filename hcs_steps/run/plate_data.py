@@ -16,7 +16,7 @@ from hcs_steps.pipeline.stacks import group_stacks
 from hcs_steps.plate import read_inventory_file, read_unit_planes, vendor_flatfield
 from hcs_steps.results import Results
 from hcs_steps.run.images import read_raw_plane
-from hcs_steps.run.records import read_json, valid_record
+from hcs_steps.run.records import read_json, unit_fingerprint, valid_record
 from hcs_steps.storage.protocol import Image, ImageStore, PlaneKey
 from hcs_steps.storage.tables import read_table
 
@@ -190,7 +190,7 @@ def upstream_records(plan: Plan, stage: StagePlan, results: Results) -> dict[tup
             if unit == PLATE_UNIT:
                 record = read_json(results.record(name, unit))
             else:
-                record = valid_record(results, name, unit, plan.fingerprint(upstream, unit))
+                record = valid_record(results, name, unit, unit_fingerprint(plan, results, upstream, unit))
             if record is not None:
                 records[name, unit] = record
     return records

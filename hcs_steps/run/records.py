@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hcs_steps.compile.plan import PLATE_UNIT, digest
 from hcs_steps.results import Results
 from hcs_steps.storage.atomic import sweep_leftovers, write_json
 
 if TYPE_CHECKING:
-    from hcs_steps.compile.plan import Plan
+    from hcs_steps.compile.plan import Plan, StagePlan
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,16 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file that only one job writes; what a killed predecessor left beside it goes."""
     sweep_leftovers(path)
     write_json(path, content)
+
+
+def unit_fingerprint(plan: Plan, results: Results, stage: StagePlan, unit: str) -> str:
+    """What a unit's record must carry: its own fingerprint, and those of the plate stages that it builds on.
+
+    A plate stage's result depends on every unit, so it is known only when it is there.
+    """
+    own = plan.fingerprint(stage, unit)
+    records = [read_json(results.record(name, PLATE_UNIT)) or {} for name in plan.plate_stages_above(stage)]
+    return digest(own, *(str(record.get("fingerprint")) for record in records)) if records else own
 
 
 def valid_record(results: Results, stage: str, unit: str, fingerprint: str) -> dict[str, Any] | None:

@@ -34,6 +34,7 @@ from hcs_steps.run.records import (
     attempts,
     close_failure,
     read_json,
+    unit_fingerprint,
     valid_record,
     write_failure,
     write_record,
@@ -137,7 +138,7 @@ class Runner:
     def fingerprint(self, stage: StagePlan, unit: str) -> str:
         """What the unit's record must carry; a plate's covers the upstream results that are there now."""
         if unit != PLATE_UNIT:
-            return self.plan.fingerprint(stage, unit)
+            return unit_fingerprint(self.plan, self.results, stage, unit)
         return plate_fingerprint(self.plan, stage, self.results)
 
     def _compute(self, stage: StagePlan, unit: str, device: str) -> Made:
@@ -185,7 +186,7 @@ class Runner:
                 if record is None or not record.get("success"):
                     return True
             elif self.plan.in_stage(upstream, unit) and not valid_record(
-                self.results, name, unit, self.plan.fingerprint(upstream, unit)
+                self.results, name, unit, self.fingerprint(upstream, unit)
             ):
                 return True
         return False

@@ -67,3 +67,8 @@ def test_a_mosaic_and_what_follows_are_predicted_as_large_as_all_sites(lab):
     # The second step takes 200 times its stack: 100 MB for a plane.
     assert mem(stitch, 16) > mem(stitch, 1) + 15 * 90
     assert mem(project, 16) < mem(project, 1) + 100
+
+
+def test_sites_cannot_be_stitched_where_every_job_has_one(lab):
+    with pytest.raises(CompileError, match=r"'mosaic' puts the sites of a well together.*parallel_by: well"):
+        lab.plan([FunctionStep(stitch, name="mosaic")], parallel_by="site")

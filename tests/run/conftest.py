@@ -30,6 +30,12 @@ class Ran:
     results: Results
     truth: dict[str, Any]
     runner: Runner
+    steps: Sequence[FunctionStep]
+    folder: Path
+
+    def again(self) -> Ran:
+        """Read the plate anew, compile and run: what a second call of Snakemake does."""
+        return _run(self.folder, self.steps, self.truth)
 
     def outputs(self, step: str, unit: str) -> dict[str, Any]:
         stage = next(s for s in self.plan.stages if step in [self.plan.steps[i].name for i in s.steps])
@@ -37,12 +43,30 @@ class Ran:
         assert record is not None, read_json(self.results.failure(stage.name, unit))
         return record["outputs"][step] | {"notes": record["notes"]}
 
+    def ended(self, step: str, unit: str) -> str:
+        """When the unit's run of the stage that holds the step ended."""
+        stage = next(s for s in self.plan.stages if step in [self.plan.steps[i].name for i in s.steps])
+        return read_json(self.results.record(stage.name, unit))["end"]
+
     def table(self, step: str, unit: str, name: str) -> dict[str, Any]:
         return read_table(self.results.root / self.outputs(step, unit)["tables"][name]["path"])
 
     def image(self, step: str, well: str, *key: int, labels: str | None = None) -> np.ndarray:
         index = [s.name for s in self.plan.steps].index(step)
         return self.runner.store(index).read(well, PlaneKey(*key), labels)
+
+
+def _run(root: Path, steps: Sequence[FunctionStep], truth: dict[str, Any]) -> Ran:
+    inventory = open_plate(root / "plate")
+    options = CompileOptions(plate_id="plate")
+    plan = compile_plate(inventory, Pipeline(steps, config=GlobalPipelineConfig()), options)
+    results = Results(root / "results")
+    results.root.mkdir(exist_ok=True)
+    write_inventory(inventory, results.inventory)
+    runner = Runner(plan, results)
+    for stage in plan.stages:
+        runner.run(stage, [PLATE_UNIT] if stage.scope == "plate" else list(plan.units))
+    return Ran(plan, results, truth, runner, steps, root)
 
 
 @pytest.fixture
@@ -61,15 +85,6 @@ def run_steps(tmp_path: Path) -> Callable[..., Ran]:
         }
         truth = make_plate(folder, **(settings | plate))
         prepare(folder)
-        inventory = open_plate(folder)
-        options = CompileOptions(plate_id="plate")
-        plan = compile_plate(inventory, Pipeline(steps, config=GlobalPipelineConfig()), options)
-        results = Results(tmp_path / "results")
-        results.root.mkdir()
-        write_inventory(inventory, results.inventory)
-        runner = Runner(plan, results)
-        for stage in plan.stages:
-            runner.run(stage, [PLATE_UNIT] if stage.scope == "plate" else list(plan.units))
-        return Ran(plan, results, truth, runner)
+        return _run(tmp_path, steps, truth)
 
     return run

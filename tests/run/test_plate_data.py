@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import tifffile
 
 from hcs_steps.functions.declare import step_function
 from hcs_steps.pipeline import FunctionStep
@@ -30,6 +31,21 @@ def sample(plate, limit=None, seed=0, channel=1):
 @step_function()
 def doubled(stack):
     return stack * 2
+
+
+@step_function(scope="plate", outputs={"brightest": "value"})
+def find_brightest(plate):
+    return max(float(plane.max()) for _, plane in plate.sample_planes(1))
+
+
+@step_function(outputs={"seen": "value"}, changes_image=False)
+def remember(stack, brightest):
+    return stack, brightest
+
+
+@step_function(outputs={"same": "value"}, changes_image=False)
+def pass_on(stack, seen):
+    return stack, seen
 
 
 WELLS = ["A01", "A02", "B01", "B02"]
@@ -83,3 +99,37 @@ def test_the_images_are_those_that_the_step_reads(run_steps):
 def test_the_correction_that_a_microscope_keeps_is_found(run_steps, layout, there):
     ran = run_steps([FunctionStep(sample, scope="plate")], layout=layout)
     assert sampled(ran)[1]["vendor"] is there
+
+
+def test_a_new_image_anywhere_recomputes_what_builds_on_the_plate_in_every_well(run_steps):
+    """The plate's result depends on all wells: none may keep what was made with the one before."""
+    steps = [
+        FunctionStep(doubled, name="doubled", force_disk_output=True),
+        FunctionStep(find_brightest, name="brightest", scope="plate"),
+        FunctionStep(remember, name="remember", force_disk_output=True),
+        FunctionStep(pass_on, name="last"),
+    ]
+    first = run_steps(steps, wells=WELLS)
+
+    def seen(ran, unit):
+        outputs = {"remember": "seen", "last": "same"}
+        return [ran.outputs(step, unit)["calls"][0]["values"][name] for step, name in outputs.items()]
+
+    def times(ran, step="doubled"):
+        return {unit: ran.ended(step, unit) for unit in WELLS}
+
+    before, first_times, last_times = seen(first, "A01"), times(first), times(first, "last")
+    unchanged = first.again()
+    assert times(unchanged) == first_times
+    assert times(unchanged, "last") == last_times
+    image = next(
+        path for path in sorted((first.folder / "plate").rglob("*.TIF")) if "_B02_s1_w1" in path.name
+    )
+    pixels = tifffile.imread(image)
+    pixels[3, 3] = 30000
+    tifffile.imwrite(image, pixels)
+    second = first.again()
+    assert seen(second, "A01") == seen(second, "B02") == [60000.0, 60000.0]
+    assert before != [60000.0, 60000.0]
+    # What comes before the plate's step is computed again for the changed well alone.
+    assert [unit for unit in WELLS if times(second)[unit] != first_times[unit]] == ["B02"]
