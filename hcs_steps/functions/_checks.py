@@ -22,6 +22,13 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
+def require_numbers(**values: float) -> None:
+    """Raise ValueError for a named value that is no number, None included, or not finite."""
+    for name, value in values.items():
+        if not math.isfinite(_number(name, value)):
+            raise ValueError(f"{name} must be finite, but is {value}.")
+
+
 def require_positive(**values: float | None) -> None:
     """Raise ValueError for a named number that is not above 0; None stands for "not given" and passes."""
     for name, value in values.items():

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.arrays import namespace, to_numpy
+from hcs_steps.functions._coverage import covered
 from hcs_steps.functions._stacks import row_blocks
 from hcs_steps.functions.preprocessing._percentiles import histogram, is_small
 from hcs_steps.functions.preprocessing.filters import working_dtype
@@ -68,11 +69,14 @@ def log_log_slope(plane: Any, window: str) -> float:
 
 
 def value_counts(plane: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Values of a plane in order, and how many pixels each stands for; what is not finite is left out.
+    """Values of a plane in order, and how many pixels each stands for; what shows nothing (`covered`) is left out.
 
     8- and 16-bit integers are counted. Of other types the lowest and the highest value are counted, and between them
     as many pixels in order as there are 16-bit numbers stand for all.
     """
+    shown = covered(plane)
+    if shown is not None:
+        plane = plane[shown][None]
     if is_small(np.dtype(plane.dtype)):
         counts = histogram(plane[None])
         found = np.flatnonzero(counts)
@@ -80,9 +84,6 @@ def value_counts(plane: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
         return values.astype(plane.dtype), counts[found]
     xp = namespace(plane)
     pixels = plane.ravel()
-    if plane.dtype.kind == "f":
-        good = xp.isfinite(pixels)
-        pixels = pixels if bool(good.all()) else pixels[good]
     if not pixels.size:
         return to_numpy(pixels), np.zeros(0, dtype=np.int64)
     pixels = xp.sort(pixels)

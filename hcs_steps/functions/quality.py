@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from enum import Enum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hcs_steps.functions._checks import require_numbers
 from hcs_steps.functions._quality_numbers import (
     log_log_slope,
     saturation_numbers,
@@ -100,9 +100,10 @@ def saturation(stack: Any, bit_depth: int | None = None) -> tuple[Any, Columns]:
         The object that was passed in.
     saturation
         One row per plane: ``plane``, ``ImageQuality_PercentMaximal`` and ``ImageQuality_PercentMinimal`` (percent of
-        the finite pixels at or beyond a limit), ``ImageQuality_MaxIntensity``, ``ImageQuality_MinIntensity`` and
-        ``ImageQuality_SaturationLevel``, the upper limit. CellProfiler's percentages use the plane's own
-        extremes, which no plane lacks. NaN for a plane without finite pixels.
+        the pixels at or beyond a limit), ``ImageQuality_MaxIntensity``, ``ImageQuality_MinIntensity`` and
+        ``ImageQuality_SaturationLevel``, the upper limit. Pixels that are not finite, and what no tile of a mosaic
+        covers, are left out. CellProfiler's percentages use the plane's own extremes, which no plane lacks. NaN for
+        a plane without finite pixels.
 
     Raises
     ------
@@ -141,7 +142,8 @@ def signal_to_background(stack: Any, dark: float = 0.0) -> tuple[Any, Columns]:
         The object that was passed in.
     signal_to_background
         One row per plane: ``plane``, ``ImageQuality_SignalToBackground``, ``ImageQuality_SignalIntensity`` and
-        ``ImageQuality_BackgroundIntensity``, both without ``dark``. Pixels that are not finite are left out. The
+        ``ImageQuality_BackgroundIntensity``, both without ``dark``. Pixels that are not finite, and what no
+        tile of a mosaic covers, are left out. The
         ratio is infinite over a background of 0 or less, and NaN if there is no signal either.
 
     Raises
@@ -150,13 +152,8 @@ def signal_to_background(stack: Any, dark: float = 0.0) -> tuple[Any, Columns]:
         If ``stack`` is not (N, Y, X) or ``dark`` is not finite.
     """
     require_stack(stack, "signal_to_background")
-    _require_finite(dark)
+    require_numbers(dark=dark)
     return stack, _table([signal_numbers(*value_counts(plane), dark) for plane in stack])
-
-
-def _require_finite(dark: float) -> None:
-    if not math.isfinite(dark):
-        raise ValueError(f"dark is an intensity and must be finite, but is {dark}.")
 
 
 @step_function(
@@ -193,7 +190,7 @@ def image_quality(
     require_stack(stack, "image_quality")
     taper = choice(window, WINDOWS, "window")
     _require_bits(bit_depth)
-    _require_finite(dark)
+    require_numbers(dark=dark)
     rows = []
     for plane in stack:
         values, counts = value_counts(plane)

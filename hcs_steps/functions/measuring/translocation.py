@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.arrays import namespace, to_numpy
-from hcs_steps.functions._checks import plane_column, require_labels, require_not_negative, require_positive
+from hcs_steps.functions._checks import (
+    plane_column,
+    require_labels,
+    require_not_negative,
+    require_numbers,
+    require_positive,
+)
+from hcs_steps.functions._coverage import covered
 from hcs_steps.functions._stacks import choice, require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.segmentation._rings import ring_around
@@ -124,14 +131,16 @@ def _background_argument(background: str | Enum | float) -> float | None:
     if isinstance(background, (str, Enum)):
         choice(background, ("auto",), "background")
         return None
-    if not math.isfinite(background):
-        raise ValueError(f"background must be a finite intensity or 'auto', but is {background}.")
+    require_numbers(background=background)
     return float(background)
 
 
 def _background(plane: Any) -> float:
-    """The percentile of block means of a (Y, X) plane; NaN if no block is finite."""
+    """The percentile of block means of a (Y, X) plane; NaN if no block shows something throughout (`covered`)."""
     xp = namespace(plane)
+    shown = covered(plane)
+    if shown is not None:
+        plane = xp.where(shown, plane, xp.nan)
     block = min(BACKGROUND_BLOCK, *plane.shape)
     height, width = (size // block * block for size in plane.shape)
     shape = (height // block, block, width // block, block)

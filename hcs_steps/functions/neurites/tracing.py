@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.arrays import to_numpy
-from hcs_steps.functions._checks import finite, require_not_negative, require_positive
+from hcs_steps.functions._checks import require_not_negative, require_positive
+from hcs_steps.functions._coverage import fill
 from hcs_steps.functions._stacks import choice, require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.neurites._neurite_masks import (
@@ -211,9 +212,9 @@ def skan_axon_skeletonize_and_analyze(
 def _bright(image: NDArray[Any], dark_neurites: bool) -> NDArray[Any]:
     """A plane without NaN on which neurites are bright."""
     if not dark_neurites:
-        return finite(image)
+        return np.asarray(fill(image)[0])
     exact = image.dtype.itemsize <= 2 or image.dtype == np.float32
-    return finite(np.negative(image.astype(np.float32 if exact else np.float64)))
+    return np.asarray(fill(np.negative(image.astype(np.float32 if exact else np.float64)))[0])
 
 
 def segment_neurites(

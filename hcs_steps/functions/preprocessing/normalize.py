@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hcs_steps.arrays import dtype_range, is_cupy, namespace, round_saturate
+from hcs_steps.functions._checks import require_numbers
 from hcs_steps.functions._stacks import require_stack, row_blocks
 from hcs_steps.functions.declare import step_function
 from hcs_steps.functions.preprocessing._percentiles import (
@@ -130,6 +131,7 @@ def stack_percentile_normalize(
     """
     shape, source = tuple(stack.shape), numpy_dtype(stack)
     require_stack(np.broadcast_to(np.empty((), dtype=source), shape), "stack_percentile_normalize")
+    require_numbers(low_percentile=low_percentile, high_percentile=high_percentile)
     if not 0 <= low_percentile < high_percentile <= 100:
         raise ValueError(
             "stack_percentile_normalize needs 0 <= low_percentile < high_percentile <= 100, but got "

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hcs_steps.functions._checks import require_not_negative, require_positive
+from hcs_steps.functions._checks import require_not_negative, require_numbers, require_positive
+from hcs_steps.functions._coverage import fill
+from hcs_steps.functions.segmentation._thresholds import Smoothing, other_threshold
 
 THRESHOLD_METHODS = ("otsu", "li", "triangle", "manual")
 
@@ -40,6 +42,8 @@ class ForegroundOptions:
                 f"threshold_method={self.method!r} with threshold={self.threshold}: 'manual' needs a threshold in "
                 "units of the image, and only 'manual' takes one."
             )
+        if self.threshold is not None:
+            require_numbers(threshold=self.threshold)
         require_positive(threshold_correction=self.correction)
         require_not_negative(gaussian_sigma=self.gaussian_sigma)
 
@@ -52,17 +56,9 @@ class Foreground:
     rise: Image
 
 
-def _noise(smooth: Image, sigma: float) -> float:
-    """Standard deviation of the differences that are left between pixels beyond the reach of the smoothing."""
-    lag = 1 + round(4 * sigma)
-    if smooth.shape[1] <= lag:
-        return 0.0
-    return float(1.4826 / np.sqrt(2) * np.median(np.abs(smooth[:, lag:] - smooth[:, :-lag])))
-
-
-def _automatic(smooth: Image, background: float, options: ForegroundOptions) -> float:
+def _automatic(smooth: Image, smoothing: Smoothing, background: float, options: ForegroundOptions) -> float:
     """The threshold above background; infinite if there is nothing but noise."""
-    from skimage.filters import threshold_li, threshold_otsu, threshold_triangle
+    from skimage.filters import threshold_otsu
 
     step = max(1, int(np.sqrt(smooth.size / SAMPLES)))
     rows = smooth[::step]
@@ -72,27 +68,32 @@ def _automatic(smooth: Image, background: float, options: ForegroundOptions) -> 
     if options.method == "otsu":
         height = float(threshold_otsu(np.sqrt(values))) ** 2
     else:
-        find = threshold_li if options.method == "li" else threshold_triangle
-        height = float(find(values))
+        height = other_threshold(values, options.method)
     above = values > height
     if above.all() or not above.any():
         return float("inf")
     contrast = values[above].mean(dtype=np.float64) - values[~above].mean(dtype=np.float64)
-    return height if contrast >= CONTRAST * _noise(rows, options.gaussian_sigma) else float("inf")
+    noise = smoothing.noise(smooth)
+    return height if contrast >= CONTRAST * noise else float("inf")
 
 
 def find_foreground(plane: NDArray[Any], options: ForegroundOptions) -> Foreground:
-    """The foreground of a (Y, X) plane without NaN."""
+    """The foreground of a (Y, X) plane; what shows nothing (`covered`) is none."""
     from scipy import ndimage
 
-    smooth: Image = plane.astype(np.float32)
+    filled, shown = fill(plane)
+    smooth: Image = filled.astype(np.float32)
     if options.gaussian_sigma > 0:
         ndimage.gaussian_filter(smooth, options.gaussian_sigma, output=smooth)
-    background = float(np.percentile(smooth, BACKGROUND_PERCENTILE))
+    counted = smooth if shown is None or not shown.any() else smooth[shown]
+    background = float(np.percentile(counted, BACKGROUND_PERCENTILE))
     if options.threshold is not None:
         mask = smooth > np.float32(options.threshold)
     else:
-        height = _automatic(smooth, background, options) * options.correction
+        height = (
+            _automatic(smooth, Smoothing(options.gaussian_sigma, shown), background, options)
+            * options.correction
+        )
         mask = smooth > np.float32(background + height)
     typical = float(np.median(smooth[mask])) - background if mask.any() else 0.0
     if not typical > 0:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hcs_steps.functions._coverage import fill
 from hcs_steps.functions.segmentation._declump import Image, Labels, cut, flood, join_convex
 from hcs_steps.functions.segmentation._masks import fill_holes, holes, label_regions, large_regions
-from hcs_steps.functions.segmentation._thresholds import ThresholdOptions, find_level
+from hcs_steps.functions.segmentation._thresholds import Smoothing, ThresholdOptions, find_level
 
 TILE_RADII = 12.0
 """Side of the tiles of a local threshold, in typical radii; where the whole plane does not tell the radius, ..."""
@@ -30,7 +31,10 @@ SMOOTHING = 0.06
 """Least standard deviation of the smoothing that outlines are drawn in, in typical radii."""
 
 MASK_PART = 0.4
-"""Objects are sought down to this part of the threshold's height above background."""
+"""Objects are sought down to this part of the threshold's height above background, ..."""
+
+MASK_NOISES = 3.5
+"""... and to this many standard deviations of the noise."""
 
 RING = 0.3
 """Width of the ring around an object that tells its contrast, in typical radii."""
@@ -176,12 +180,14 @@ def _distinct(rise: Image, labels: Labels, brightness: NDArray[np.float64], radi
     return labels
 
 
-def _by_contrast(rise: Image, radius: float, min_area: float, options: WatershedOptions) -> Labels:
-    """Objects by local contrast: seeds above their neighbourhood's mean, outlines by their own brightness."""
+def _by_contrast(
+    rise: Image, least: Any, radius: float, min_area: float, options: WatershedOptions
+) -> Labels:
+    """Objects by local contrast: seeds above ``least`` and their neighbourhood's mean, outlines by their brightness."""
     from scipy import ndimage
 
     max_hole = HOLE * np.pi * radius**2
-    mask = fill_holes(rise > MASK_PART, max_hole)
+    mask = fill_holes(rise > least, max_hole)
     local = _local_mean(rise, radius)
     cores = ndimage.binary_opening(mask & (rise > np.float32(options.local_contrast) * local))
     cores = large_regions(fill_holes(cores, max_hole), min_area)[0] > 0
@@ -210,24 +216,27 @@ def segment(plane: NDArray[Any], options: WatershedOptions) -> Labels:
     """Label the objects of one (Y, X) plane; 0 is background, the order of labels is arbitrary but fixed."""
     from scipy import ndimage
 
-    smooth: Image = ndimage.gaussian_filter(plane.astype(np.float32), options.gaussian_sigma)
-    level = find_level(smooth, options.threshold)
+    filled, shown = fill(plane)
+    smooth: Image = ndimage.gaussian_filter(filled.astype(np.float32), options.gaussian_sigma)
+    smoothing = Smoothing(options.gaussian_sigma, shown)
+    level = find_level(smooth, smoothing, options.threshold)
     mask = smooth > level.floor
     if not level.exact and (options.scope == "local" or (options.scope == "auto" and not level.separate)):
         known = level.separate and mask.any()
         window = TILE_RADII * typical_radius(mask) if known else max(plane.shape) / TILES
-        level = find_level(smooth, options.threshold, options.window or window)
+        level = find_level(smooth, smoothing, options.threshold, options.window or window)
         mask = smooth > level.floor
     if not mask.any():
         return np.zeros(plane.shape, dtype=np.int32)
     radius = typical_radius(mask)
     min_area = max(MIN_PIXELS, DEBRIS * np.pi * radius**2) if options.min_area is None else options.min_area
-    height = level.floor - level.background
+    height = np.maximum(np.float32(level.floor - level.background), np.float32(1e-6 * float(smooth.max())))
     smooth -= np.float32(level.background)
-    smooth /= np.maximum(np.float32(height), np.float32(1e-6 * float(smooth.max())))
+    smooth /= height
     if level.exact or options.declump == "none" or options.local_contrast == 0:
         return _by_threshold(smooth, mask, radius, min_area, options)
     if 0 < options.gaussian_sigma < SMOOTHING * radius:
         rest = np.sqrt((SMOOTHING * radius) ** 2 - options.gaussian_sigma**2)
         smooth = ndimage.gaussian_filter(smooth, rest)
-    return _by_contrast(smooth, radius, min_area, options)
+    least = np.maximum(np.float32(MASK_PART), np.float32(MASK_NOISES * level.noise) / height)
+    return _by_contrast(smooth, least, radius, min_area, options)

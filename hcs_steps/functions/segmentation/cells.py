@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from hcs_steps.arrays import namespace, to_numpy
 from hcs_steps.functions._checks import (
-    finite,
     plane_column,
     require_labels,
     require_not_negative,
@@ -131,7 +130,7 @@ def segment_cells(
         if how == "distance":
             cells[index] = _expand(seeds[index], limit)
         else:
-            foreground = find_foreground(finite(to_numpy(stack[index])), options)
+            foreground = find_foreground(to_numpy(stack[index]), options)
             weight = regularization if how == "propagation" else None
             cells[index] = _grow(foreground, seeds[index], limit, weight, relief)
         if fill_holes:

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from hcs_steps.functions._checks import (
     LARGEST_PX,
-    finite,
     plane_column,
     require_at_most,
     require_not_negative,
     require_positive,
     require_whole,
 )
+from hcs_steps.functions._coverage import fill
 from hcs_steps.functions._stacks import choice, require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.segmentation._blobs import BlobOptions, segment_blobs
@@ -139,7 +139,7 @@ def count_cells_single_channel(
     cells = np.zeros(stack.shape, dtype=np.uint32)
     rows = []
     for plane, labels in zip(stack, cells, strict=True):
-        found = segment(finite(plane), shed) if method == "watershed" else segment_blobs(finite(plane), blobs)
+        found = segment(plane, shed) if method == "watershed" else segment_blobs(fill(plane)[0], blobs)
         labels[...] = number_objects(
             found, min_area=min_area, max_area=max_cell_area, remove_border=remove_border_cells
         )

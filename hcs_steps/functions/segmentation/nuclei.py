@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from hcs_steps.arrays import to_numpy
 from hcs_steps.functions._checks import (
     LARGEST_PX,
-    finite,
     plane_column,
     require_at_most,
     require_not_negative,
+    require_numbers,
     require_positive,
 )
 from hcs_steps.functions._stacks import choice, require_stack
@@ -43,6 +43,8 @@ def threshold_options(
             "units of the image, and only 'manual' takes one."
         )
     require_positive(threshold_correction=correction)
+    given = {"threshold": value, "threshold_min": lower, "threshold_max": upper}
+    require_numbers(**{name: number for name, number in given.items() if number is not None})
     if lower is not None and upper is not None and lower > upper:
         raise ValueError(f"threshold_min={lower} is above threshold_max={upper}.")
     return ThresholdOptions(method, value, correction, lower, upper)
@@ -106,10 +108,13 @@ def segment_nuclei(
     4. Nuclei that are neither above the threshold nor much brighter than the ring around them are dropped.
     5. Touching pieces are joined if their union is convex and they are equally bright.
 
-    All lengths follow from the typical radius in the plane, so one parameter set serves from 4x to 60x. In a
-    plane whose pixels do not fall into two classes, neither as a whole nor in tiles, e.g. pure noise, gradients
-    or nearly empty wells, only what rises eight robust standard deviations above the median is kept; nuclei
-    that cover more than some 60 % of a plane may look like that too and need ``manual``. With ``manual``,
+    All lengths follow from the typical radius in the plane, so one parameter set serves from 4x to 60x. Automatic
+    thresholds lie eight standard deviations of the noise above background, unless Otsu's is lower, and step 2 goes
+    down to three and a half of them. In a plane whose pixels do not fall into two classes, neither as a whole nor in
+    tiles, e.g. pure noise, gradients or empty wells, only what rises eight robust standard deviations above the
+    median is kept; nuclei that cover more than some 60 % of a plane may look like that too and need ``manual``. A
+    few specks that outshine all else (debris) do not hide many dimmer nuclei, nor does the dark outside of a well
+    hide those in it: where the counts of regions tell so, the threshold is found again without. With ``manual``,
     ``declump_method="none"`` or ``local_contrast=0`` the foreground is all that exceeds the threshold, without
     steps 2 to 4.
 
@@ -184,6 +189,6 @@ def segment_nuclei(
             thresholds, scope, threshold_window, gaussian_sigma, declump, local_contrast, outline_level, low,
             min_distance,
         )  # fmt: skip
-        found = segment(finite(to_numpy(plane)), options)
+        found = segment(to_numpy(plane), options)
         labels[...] = number_objects(found, min_area=low or 0, max_area=high, remove_border=remove_border)
     return stack, nuclei

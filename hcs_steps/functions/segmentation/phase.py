@@ -14,6 +14,7 @@ from hcs_steps.functions._checks import (
     plane_column,
     require_at_most,
     require_not_negative,
+    require_numbers,
     require_positive,
     require_whole,
 )
@@ -81,6 +82,8 @@ def _clean(mask: Any, max_hole: float | None, opening: int, closing: int) -> Any
 def _rough(plane: Any, window: int, sigmas: float) -> tuple[Any, float, float]:
     """The pixels whose logarithm of the local standard deviation is high, that threshold and the mode."""
     xp, ndimage = namespace(plane), ndimage_of(plane)
+    if plane.dtype == xp.float16:
+        plane = plane.astype(xp.float32)  # SciPy has no filters of float16
     deviation = local_std(plane, window)
     # A flat patch, e.g. a saturated one, has no logarithm and is background. So is what a mosaic does not cover (0),
     # together with the edge between that and the tiles.
@@ -165,6 +168,9 @@ def segment_log_std(
     if window % 2 == 0:
         raise ValueError(f"window must be odd, but is {window}.")
     require_at_most(LARGEST_PX, window=window, opening_radius=opening_radius, closing_radius=closing_radius)
+    require_numbers(
+        sigmas=sigmas, opening_radius=opening_radius, closing_radius=closing_radius, min_area=min_area
+    )
     require_at_most(100, sigmas=sigmas)
     require_positive(max_area=max_area)
     require_not_negative(sigmas=sigmas, max_hole_area=max_hole_area, min_area=min_area)

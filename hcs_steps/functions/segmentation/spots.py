@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hcs_steps.arrays import namespace, to_numpy
+from hcs_steps.arrays import namespace, ndimage_of, to_numpy
 from hcs_steps.functions._checks import (
     LARGEST_PX,
-    finite,
     plane_column,
     require_at_most,
     require_labels,
     require_not_negative,
+    require_numbers,
     require_positive,
     require_whole,
 )
+from hcs_steps.functions._coverage import fill
 from hcs_steps.functions._stacks import require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.segmentation._blobs import Blobs, log_responses, maxima, paint, prune
@@ -28,6 +29,12 @@ CLIP = 4.0
 
 ROUNDS = 10
 """How often the noise is estimated anew at most."""
+
+DEEPEST = 1e-4
+"""Part of the pixels whose response is so far below 0 that one as far above 0 is likely no noise."""
+
+SETTLED = 0.9
+"""The noise is known once taking out the spots leaves this part of it or more at every scale."""
 
 
 def _noise(response: Any) -> float:
@@ -43,18 +50,59 @@ def _noise(response: Any) -> float:
     return math.sqrt(level)
 
 
+def _depth(response: Any) -> float:
+    """How far the response's lowest values, save a few of holes and dead pixels, lie below 0."""
+    rank = int(DEEPEST * response.size)
+    return max(0.0, -float(namespace(response).partition(response.ravel(), rank)[rank]))
+
+
+def _without(plane: Any, blobs: Blobs) -> Any:
+    """A float plane less a Gaussian for each blob."""
+    xp, ndimage = namespace(plane), ndimage_of(plane)
+    rest = plane.copy()
+    for sigma in np.unique(blobs[:, 2]).tolist():
+        y, x, _, response = blobs[blobs[:, 2] == sigma].T
+        volumes = xp.zeros_like(plane)
+        # The scale-normalised Laplacian in the middle of a Gaussian of the same sigma is half its height.
+        volumes[xp.asarray(y.astype(np.int64)), xp.asarray(x.astype(np.int64))] = xp.asarray(
+            (2 * response * 2 * math.pi * sigma**2).astype(np.float32)
+        )
+        rest -= ndimage.gaussian_filter(volumes, sigma)
+    return rest
+
+
 def _find(plane: Any, scales: tuple[float, float, int], threshold: float, overlap: float) -> Blobs:
     """Rows (y, x, sigma, response, response / noise) of the spots of one plane."""
     xp = namespace(plane)
     smooth = plane.astype(xp.float32)
     smooth -= xp.median(smooth)
     noise: dict[float, float] = {}
+    first: dict[float, float] = {}
 
     def least(sigma: float, response: Any) -> float:
         noise[sigma] = _noise(response)
-        return threshold * noise[sigma]
+        first[sigma] = min(threshold * noise[sigma], _depth(response))
+        return 0.0
 
-    blobs = prune(maxima(log_responses(smooth, *scales), least), overlap)
+    every = maxima(log_responses(smooth, *scales), least)
+
+    def above(limits: dict[float, float]) -> Blobs:
+        limit = np.array([limits[sigma] for sigma in every[:, 2].tolist()], dtype=np.float64)
+        return prune(every[every[:, 3] > limit], overlap)
+
+    # Where spots lie densely, nothing of the plane shows the noise alone. So what rises higher than the plane falls
+    # is taken for spots first: noise and texture do both alike. Their rest then shows how much noise there is; if
+    # there are pits in it that the spots do not explain, it stays high.
+    blobs = above(first)
+    for _ in range(ROUNDS):
+        if not len(blobs):
+            break
+        before = noise.copy()
+        for sigma, response in log_responses(_without(smooth, blobs), *scales):
+            noise[sigma] = min(before[sigma], _noise(response))
+        blobs = above({sigma: threshold * level for sigma, level in noise.items()})
+        if all(noise[sigma] >= SETTLED * before[sigma] for sigma in noise):
+            break
     levels = np.array([noise[sigma] for sigma in blobs[:, 2].tolist()], dtype=np.float64)
     with np.errstate(divide="ignore"):
         return np.column_stack([blobs, blobs[:, 3] / levels])
@@ -137,8 +185,10 @@ def segment_spots(
     The negative Laplacian of Gaussian, times sigma squared, is taken at ``num_sigma`` scales (T. Lindeberg, IJCV
     30, 1998). A spot is a pixel whose response no neighbour in position and scale exceeds and which is
     ``threshold`` times the noise of its scale: the standard deviation of the response over the plane, taken
-    repeatedly without what lies beyond four of it. So an empty plane has no spots, whatever its brightness and
-    noise, as long as it has more than about one photon per pixel. The spot is a disc of radius sqrt(2) sigma.
+    repeatedly without what lies beyond four of it, and again after the spots, as Gaussians, are taken out of the
+    plane, so that it does not depend on how many there are. So an empty plane has no spots, whatever its
+    brightness and noise, as long as it has more than about one photon per pixel. The spot is a disc of radius
+    sqrt(2) sigma.
 
     Parameters
     ----------
@@ -177,8 +227,10 @@ def segment_spots(
         If ``stack`` is not (N, Y, X), ``cells`` has another shape, or a number is out of range.
     """
     require_stack(stack, "segment_spots")
+    require_numbers(min_sigma=min_sigma, max_sigma=max_sigma, threshold=threshold, overlap=overlap)
     require_positive(min_sigma=min_sigma, max_sigma=max_sigma, num_sigma=num_sigma, threshold=threshold)
     require_not_negative(overlap=overlap)
+    require_at_most(1, overlap=overlap)
     if max_sigma < min_sigma:
         raise ValueError(f"max_sigma={max_sigma} is below min_sigma={min_sigma}.")
     require_whole(1, num_sigma=num_sigma)
@@ -190,7 +242,7 @@ def segment_spots(
     spots = xp.zeros(stack.shape, dtype=xp.uint32)
     per_plane = []
     for index, plane in enumerate(stack):
-        blobs = _find(finite(plane), (min_sigma, max_sigma, int(num_sigma)), threshold, overlap)
+        blobs = _find(fill(plane)[0], (min_sigma, max_sigma, int(num_sigma)), threshold, overlap)
         owner = None if cells is None else to_numpy(cells[index])
         blobs = blobs[_at(owner, blobs) > 0] if owner is not None else blobs
         blobs, labels = _in_raster_order(blobs, (plane.shape[0], plane.shape[1]))

@@ -46,6 +46,11 @@ def tiles_of(planes: Table | None, count: int, reference_channel: int | str | No
     usable = np.ones(count, dtype=bool)
     if reference_channel is not None:
         column = "channel_name" if isinstance(reference_channel, str) else "channel"
+        if column not in planes:
+            raise ValueError(
+                f"reference_channel={reference_channel!r} needs the column {column!r} of the plane table, which is not "
+                "there."
+            )
         usable = np.asarray(planes[column]) == reference_channel
     keys = [np.nan_to_num(plane_column(planes, name, count)) for name in ("z_index", "channel", "timepoint")]
     order = np.lexsort(keys)

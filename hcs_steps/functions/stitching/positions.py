@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hcs_steps.functions._checks import plane_column, require_not_negative, require_positive
+from hcs_steps.functions._checks import plane_column, require_not_negative, require_numbers, require_positive
 from hcs_steps.functions._stacks import require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.stitching.measure import Registration, register_pairs
@@ -119,6 +119,7 @@ def compute_tile_positions(
     require_stack(stack, "compute_tile_positions")
     require_positive(pixel_size_um=pixel_size_um)
     require_not_negative(max_shift=max_shift, filter_sigma=filter_sigma)
+    require_numbers(overlap_ratio=overlap_ratio, stitch_alpha=stitch_alpha)
     if not 0 <= overlap_ratio < 1:
         raise ValueError(f"overlap_ratio is a part of a tile, from 0 to below 1, but is {overlap_ratio}.")
     if not 0 <= stitch_alpha <= 1:

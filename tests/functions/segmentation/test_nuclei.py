@@ -14,7 +14,7 @@ from skimage.segmentation import watershed
 from hcs_steps.functions.declare import spec_of
 from hcs_steps.functions.segmentation._declump import convexity, flood
 from hcs_steps.functions.segmentation._masks import fill_holes, large_regions
-from hcs_steps.functions.segmentation._thresholds import ThresholdOptions, find_level
+from hcs_steps.functions.segmentation._thresholds import Smoothing, ThresholdOptions, find_level
 from hcs_steps.functions.segmentation._watershed import typical_radius
 from hcs_steps.functions.segmentation.nuclei import segment_nuclei
 
@@ -199,16 +199,84 @@ def test_a_manual_foreground_is_exactly_what_exceeds_the_threshold(draw_disks):
     assert _count(plane, threshold_method="manual", threshold=60000) == 0
 
 
+def _scattered(side, count, *, seed=0, margin=0):
+    """Places of ``count`` discs of radius 9 that do not touch, as `draw_disks` takes them."""
+    rng, places = np.random.default_rng(seed), []
+    while len(places) < count:
+        y, x = rng.uniform(12 + margin, side - 12 - margin, 2)
+        if all(np.hypot(y - other[0], x - other[1]) > 22 for other in places):
+            places.append((y, x, 9))
+    return places
+
+
+@pytest.mark.parametrize("method", ["otsu", "li", "triangle"])
+@pytest.mark.parametrize("height", [100, 200, 1000])
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_the_few_nuclei_of_a_nearly_empty_plane_are_all_that_is_found(draw_disks, method, height, count):
+    plane = draw_disks((500, 600), _scattered(500, count), height=height, background=100)
+    assert _count(plane, threshold_method=method) == count
+
+
+@pytest.mark.parametrize("height", [25, 40, 60])
+def test_dim_nuclei_are_counted_without_the_noise(draw_disks, height):
+    plane = draw_disks((400, 400), _scattered(400, 40), height=height, background=100)
+    assert _count(plane) == pytest.approx(40, abs=1)
+
+
+@pytest.mark.parametrize("scope", ["auto", "local"])
+@pytest.mark.parametrize(("radius", "intensity"), [(3, 65535), (14, 65535), (30, 20000), (30, 65535)])
+def test_bright_debris_does_not_hide_the_nuclei(draw_disks, radius, intensity, scope):
+    plane = draw_disks((500, 500), _scattered(500, 80))
+    without = _count(plane)
+    rows, columns = np.ogrid[:500, :500]
+    plane[(rows - 250) ** 2 + (columns - 250) ** 2 <= radius**2] = intensity
+    assert without == 80
+    assert _count(plane, threshold_scope=scope) == pytest.approx(80, abs=6)  # it lies on some
+
+
+@pytest.mark.parametrize("count", [5, 20, 60])
+def test_strong_vignetting_does_not_hide_nuclei(draw_disks, count):
+    rows, columns = np.ogrid[:700, :700]
+    light = 1 - 0.6 * ((rows - 350) ** 2 + (columns - 350) ** 2) / (2 * 350**2)
+    assert _count(draw_disks((700, 700), _scattered(700, count)) * light) == pytest.approx(count, abs=1)
+
+
+def test_the_dark_beside_the_well_does_not_hide_nuclei(draw_disks):
+    plane = draw_disks((700, 700), _scattered(700, 40)).astype(float)
+    columns = np.arange(700)
+    inside = sum(x < 500 for _, x, _ in _scattered(700, 40))
+    plane[:, columns >= 500] *= 0.1
+    assert _count(plane) >= inside - 2
+
+
+@pytest.mark.parametrize(
+    "gap", [np.s_[:170, :170], np.s_[:3], np.s_[200:360, 200:360]], ids=["corner", "rim", "hole"]
+)
+@pytest.mark.parametrize("height", [300, 1000])
+def test_what_no_tile_of_a_mosaic_covers_is_not_background(draw_disks, gap, height):
+    plane = draw_disks((500, 500), _scattered(500, 80), height=height, background=300)
+    shown = np.ones(plane.shape, dtype=bool)
+    shown[gap] = False
+    whole = _segment(plane)
+    expected = np.unique(whole[shown & (whole > 0)]).size
+    found = _segment(np.where(shown, plane, 0).astype(np.uint16))
+    assert int(found.max()) == pytest.approx(expected, abs=2)
+    assert not found[~shown].any()
+
+
 @pytest.mark.parametrize(("method", "reference"), [("li", threshold_li), ("triangle", threshold_triangle)])
 def test_thresholds_are_those_of_scikit_image(draw_disks, method, reference):
     plane = draw_disks((150, 130), SEPARATE).astype(np.float32)
-    level = find_level(plane, ThresholdOptions(method))
-    assert level.floor == pytest.approx(float(reference(plane)))
+    smoothing = Smoothing(0)
+    assert smoothing.noise(plane, below=600) == pytest.approx(10, rel=0.15)
+    level = find_level(plane, smoothing, ThresholdOptions(method))
+    # The triangle is drawn into the noise: eight standard deviations of it are the least.
+    assert level.floor == pytest.approx(max(float(reference(plane)), level.background + 8 * level.noise), abs=1)
     assert level.background == pytest.approx(200, abs=5)
-    twice = find_level(plane, ThresholdOptions(method, correction=2.0))
+    twice = find_level(plane, smoothing, ThresholdOptions(method, correction=2.0))
     assert twice.floor - twice.background == pytest.approx(2 * (level.floor - level.background))
-    assert find_level(plane, ThresholdOptions(method, lower=700.0)).floor == max(700, level.floor)
-    assert find_level(plane, ThresholdOptions(method, upper=210.0)).floor == 210
+    assert find_level(plane, smoothing, ThresholdOptions(method, lower=700.0)).floor == max(700, level.floor)
+    assert find_level(plane, smoothing, ThresholdOptions(method, upper=210.0)).floor == 210
     found = _segment(plane, threshold_method=method, declump_method="none", gaussian_sigma=0, min_area=0)
     np.testing.assert_array_equal(found > 0, fill_holes(plane > level.floor, 150))
 

@@ -136,7 +136,7 @@ def test_regions_are_numbered_in_raster_order_and_planes_are_independent():
         assert seen == [1, 2, 3]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float16", "float32", "float64"])
 def test_the_data_type_does_not_matter(dtype):
     plane = _rough((180, 220), DISKS, level=128, noise=2, texture=20)[0]
     _, cells, _ = segment_log_std(plane.astype(dtype)[None])
@@ -179,6 +179,7 @@ def test_phase_contrast_tiles(real_data):
     [
         ({"window": 4}, "must be odd"),
         ({"window": 1}, "whole number from 3"),
+        ({"sigmas": None}, "sigmas must be a number"),
         ({"sigmas": -1}, "sigmas must not be negative"),
         ({"closing_radius": -1}, "closing_radius must not be negative"),
         ({"min_area": 100, "max_area": 50}, "max_area=50"),

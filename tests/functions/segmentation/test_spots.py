@@ -5,6 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
+from scipy.spatial import cKDTree
 from skimage.feature import blob_dog, blob_log
 
 from hcs_steps.functions.declare import spec_of
@@ -183,13 +185,72 @@ def test_vesicles_transfluor(real_data):
         ({"min_sigma": 5, "max_sigma": 2}, "max_sigma=2"),
         ({"num_sigma": 0}, "num_sigma must be above 0"),
         ({"threshold": 0}, "threshold must be above 0"),
+        ({"min_sigma": None}, "min_sigma must be a number"),
+        ({"overlap": "a"}, "overlap must be a number"),
         ({"overlap": -1}, "overlap must not be negative"),
+        ({"overlap": 2}, "overlap must be at most 1"),
         ({"planes": {"pixel_size_um": np.ones(3)}}, "3 rows"),
     ],
 )
 def test_impossible_parameters_are_refused(parameters, text):
     with pytest.raises(ValueError, match=text):
         segment_spots(np.zeros((1, 8, 8), np.uint8), **parameters)
+
+
+def _crowd(count, *, height=2000, spread=0.0, size=300, apart=6, seed=0):
+    """``count`` spots of sigma 1.5 at random places at least ``apart`` px from each other, with shot noise on 100."""
+    rng = np.random.default_rng(seed)
+    places = np.empty((0, 2))
+    while len(places) < count:
+        place = rng.integers(8, size - 8, 2)
+        if (np.hypot(*(places - place).T) >= apart).all():
+            places = np.vstack([places, place])
+    points = np.zeros((size, size))
+    points[tuple(places.astype(int).T)] = height * np.exp(spread * rng.normal(size=count))
+    image = ndimage.gaussian_filter(points, 1.5) * 2 * np.pi * 1.5**2
+    return rng.poisson(image + 100).astype(np.uint16), places
+
+
+@pytest.mark.parametrize("count", [300, 600, 900])
+@pytest.mark.parametrize(("height", "spread"), [(2000, 0), (200, 0), (2000, 0.5)])
+def test_spots_are_found_however_many_there_are(count, height, spread):
+    plane, places = _crowd(count, height=height, spread=spread)
+    table = segment_spots(plane[None])[2]
+    assert len(table["label"]) == pytest.approx(count, rel=0.02)
+    found = cKDTree(np.c_[table["centroid_y_px"], table["centroid_x_px"]])
+    assert np.mean(found.query(places)[0] <= 1.5) > 0.98
+
+
+def test_noise_does_not_grow_with_the_number_of_spots():
+    ratios = [np.median(segment_spots(_crowd(count)[0][None])[2]["signal_to_noise"]) for count in (100, 600)]
+    assert ratios[1] > ratios[0] / 2
+
+
+@pytest.mark.parametrize(("pitch", "over"), [(12, 1), (12, 15), (20, 1), (20, 15)])
+def test_a_grid_of_spots_is_found_also_where_they_are_saturated(pitch, over):
+    points = np.zeros((240, 240))
+    points[pitch // 2 :: pitch, pitch // 2 :: pitch] = 1
+    image = ndimage.gaussian_filter(points, 1.5)
+    image = np.minimum(over * image / image.max(), 1) * 20000 + 100
+    plane = np.random.default_rng(0).poisson(image).clip(0, 20100).astype(np.uint16)
+    assert len(segment_spots(plane[None])[2]["label"]) == (240 // pitch) ** 2
+
+
+@pytest.mark.parametrize("blur", [0.7, 1, 2, 4])
+def test_noise_that_neighbours_share_has_no_spots(blur):
+    rng = np.random.default_rng(5)
+    plane = ndimage.gaussian_filter(rng.normal(size=(600, 600)), blur)
+    plane = (2000 + 100 * plane / plane.std()).astype(np.float32)
+    assert not segment_spots(plane[None])[1].any()
+
+
+@pytest.mark.parametrize("size", [2, 6, 15])
+@pytest.mark.parametrize("light", [100, 10000])
+def test_a_texture_has_hardly_any_spots(size, light):
+    rng = np.random.default_rng(6)
+    texture = ndimage.gaussian_filter(rng.normal(size=(300, 300)), size)
+    plane = rng.poisson(light * np.exp(0.3 * texture / texture.std()))
+    assert len(segment_spots(plane[None])[2]["label"]) <= 3
 
 
 @pytest.mark.parametrize("planes", [1, 3])

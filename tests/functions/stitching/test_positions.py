@@ -207,6 +207,10 @@ def test_all_planes_of_a_site_get_the_position_of_its_reference_plane(cut_tiles)
     assert set(tile_table["placed_by"]) == {"nominal"}
     with pytest.raises(ValueError, match=r"reference_channel='GFP' is not there at site 3.*BF, DAPI"):
         compute_tile_positions(stack, planes=planes, grid_dimensions=(2, 2), reference_channel="GFP")
+    for channel, column in ((1, "channel"), ("DAPI", "channel_name")):
+        del planes[column]
+        with pytest.raises(ValueError, match=f"needs the column '{column}'"):
+            compute_tile_positions(stack, planes=planes, grid_dimensions=(2, 2), reference_channel=channel)
 
 
 def test_the_result_is_deterministic_and_the_seed_only_picks_unrelated_pairs(cut_tiles):
