@@ -8,6 +8,7 @@ from typing import Any
 
 from hcs_steps.arrays import namespace, to_numpy
 from hcs_steps.functions.measuring.regions import Block, Floats, Regions, ratio, unmeasured
+from hcs_steps.functions.measuring.translocation import ROUNDING
 
 _MEASURES = ("Correlation", "Overlap", "Manders", "K")
 
@@ -17,9 +18,9 @@ def correlations(
 ) -> dict[tuple[int, int], dict[str, Floats]]:
     """Columns of the category Correlation for each pair of flat channels, by pair.
 
-    Correlation: Pearson's coefficient, NaN where a channel does not vary. The others take pixels of which both
-    channels reach ``threshold`` per cent of their own greatest intensity in the object (E. Manders et al., J.
-    Microsc. 169, 1993; the limits are CellProfiler's): Overlap, sum(ab) / sqrt(sum(aa) sum(bb)); K_A_B,
+    Correlation: Pearson's coefficient, NaN where a channel varies by no more than rounding. The others take pixels
+    of which both channels reach ``threshold`` per cent of their own greatest intensity in the object (E. Manders et
+    al., J. Microsc. 169, 1993; the limits are CellProfiler's): Overlap, sum(ab) / sqrt(sum(aa) sum(bb)); K_A_B,
     sum(ab) / sum(aa); Manders_A_B, the part of the intensity of A's pixels over its limit that these pixels hold.
     """
     pairs = list(combinations(range(len(names)), 2))
@@ -51,9 +52,14 @@ class _Channel:
         limit = (block.maxima(self.values - low) + low) * (threshold / 100)
         self.above = self.values >= limit[block.owner]
         self.total_above = block.sums(self.values * self.above)
-        mean = block.sums(self.values) / block.pixels
-        self.centred = self.values - mean[block.owner]
-        self.variation = block.sums(self.centred * self.centred)
+        # Less each object's first pixel, so that rounding of a sum over many pixels does not pass for variation.
+        base = self.values[block.first]
+        self.centred = self.values - base[block.owner]
+        shift = block.sums(self.centred) / block.pixels
+        self.centred -= shift[block.owner]
+        variation = block.sums(self.centred * self.centred)
+        rounding = block.pixels * (ROUNDING * (base + shift)) ** 2
+        self.variation = xp.where(variation <= rounding, 0.0, variation)
 
 
 def _pair(block: Block, a: _Channel, b: _Channel) -> tuple[Any, ...]:

@@ -10,6 +10,9 @@ from hcs_steps.arrays import namespace, ndimage_of, to_numpy
 from hcs_steps.functions.measuring.regions import Floats, Regions, ratio
 from hcs_steps.functions.preprocessing.background import tophat
 
+_BACKGROUND_REDUCTION = 4
+_LEAST_RADIUS = 10
+
 
 @dataclass(frozen=True)
 class GranularityOptions:
@@ -23,8 +26,9 @@ class GranularityOptions:
 def granular_spectrum(plane: Any, options: GranularityOptions) -> Iterator[Any]:
     """The reduced plane less its background, and then what is left of it after each step.
 
-    The background is a grey opening by a disk. Step n erodes n times by a cross of 3 x 3 px and
-    reconstructs under the plane, which removes whole bright structures of up to about n px in radius
+    The background is a grey opening by a disk, on a copy of the reduced plane that is reduced once more by 4, or by
+    less where the disk's radius would fall below 10 px there; see `tophat`. Step n erodes n times by a cross of
+    3 x 3 px and reconstructs under the plane, which removes whole bright structures of up to about n px in radius
     (CellProfiler's MeasureGranularity; L. Vincent, IEEE Trans. Image Proc. 2, 1993). float32.
     """
     from skimage.morphology import reconstruction
@@ -36,7 +40,8 @@ def granular_spectrum(plane: Any, options: GranularityOptions) -> Iterator[Any]:
     tiles = xp.pad(plane, fill, mode="edge").reshape(rows, factor, columns, factor)
     small = tiles.mean(axis=(1, 3), dtype=xp.float32)
     if options.background:
-        small = tophat(small[None], selem_radius=options.background, downsample_factor=1)[0]
+        again = min(max(options.background // _LEAST_RADIUS, 1), _BACKGROUND_REDUCTION)
+        small = tophat(small[None], selem_radius=options.background, downsample_factor=again)[0]
     yield small
     cross = ndimage_of(plane).generate_binary_structure(2, 1)
     eroded, above, footprint = small, to_numpy(small), to_numpy(cross)

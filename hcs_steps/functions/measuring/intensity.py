@@ -80,20 +80,23 @@ def in_order(block: Block, values: Any) -> Any:
     xp = namespace(values)
     if values.dtype == xp.float32:
         return _in_order_float32(block, values)
-    bits, low = 64, 0
-    if np.dtype(values.dtype).kind != "f":
+    low = bits = needed = 0
+    whole = np.dtype(values.dtype).kind != "f"
+    if whole:
         low = int(values.min())
         bits = (int(values.max()) - low).bit_length()
-    needed = bits + (block.count - 1).bit_length()
-    if needed > 64:
+        needed = bits + (block.count - 1).bit_length()
+    if not whole or needed > 64:
         order = xp.lexsort(xp.stack([values.astype(xp.float64), block.owner.astype(xp.float64)]))
         ordered = values[order]
         return lambda rank: ordered[rank].astype(xp.float64)
     kind = xp.uint32 if needed <= 32 else xp.uint64
-    keys = (block.owner.astype(kind) << kind(bits)) | (values.astype(xp.int64) - low).astype(kind)
+    # Modulo 2^64, in which every whole number less the lowest is right.
+    above = values.astype(xp.uint64) - xp.uint64(low % (1 << 64))
+    keys = (block.owner.astype(kind) << kind(bits)) | above.astype(kind)
     keys.sort()
     mask = kind((1 << bits) - 1)
-    return lambda rank: (keys[rank] & mask).astype(xp.float64) + low
+    return lambda rank: (keys[rank] & mask).astype(xp.float64) + float(low)
 
 
 def _in_order_float32(block: Block, values: Any) -> Any:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.arrays import namespace, to_numpy
-from hcs_steps.functions._checks import plane_column, require_not_negative, require_positive, require_whole
+from hcs_steps.functions._checks import (
+    LARGEST_PX,
+    plane_column,
+    require_at_most,
+    require_not_negative,
+    require_numbers,
+    require_positive,
+    require_whole,
+)
 from hcs_steps.functions._stacks import choice, require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.measuring.correlation import correlations
@@ -60,13 +70,13 @@ def measure_objects(
     features: str | Enum | Sequence[str | Enum] = CHEAP_FEATURES,
     neighbor_distance: float = 5.0,
     manders_threshold: float = 15.0,
-    texture_scales: Sequence[int] = (3,),
+    texture_scales: int | Sequence[int] = (3,),
     texture_levels: int = 64,
     texture_directions: str | Enum = "mean",
     texture_limits: Sequence[float] | None = None,
     granularity_sizes: int = 16,
     granularity_downsample: int = 4,
-    granularity_background: int = 10,
+    granularity_background: int = 40,
     radial_bins: int = 4,
 ) -> tuple[Any, Columns]:
     """Measure every object of a field in all its channels: one row per object. The image passes through unchanged.
@@ -99,14 +109,15 @@ def measure_objects(
     neighbor_distance
         Objects at most this far apart, in px between the centres of their nearest pixels, are neighbours.
     manders_threshold
-        Limit of the co-localisation measures, in per cent of the greatest intensity of the object.
+        Limit of the co-localisation measures, in per cent (0 to 100) of the greatest intensity of the object.
     texture_scales, texture_levels, texture_directions, texture_limits
         Distances in px; number of grey levels; ``mean`` of four directions or ``each``; and the intensities (low,
         high) between which the grey levels lie. None: each object's own extremes, so that neither exposure nor
         brightness matter.
     granularity_sizes, granularity_downsample, granularity_background
         Number of sizes; reduction of the plane by the mean of so many x so many pixels; radius of the background's
-        opening in px of the reduced plane, 0 for none.
+        opening in px of the reduced plane, 0 for none: it must exceed the radius of the largest object. The defaults
+        are CellProfiler's, whose radius of 10 px counts on a copy that is reduced by 4 twice: 160 px of the plane.
     radial_bins
         Number of rings.
 
@@ -195,32 +206,48 @@ def _options(
     radial_bins: int,
 ) -> _Options:
     """The arguments, checked."""
-    some = [features] if isinstance(features, (str, Enum)) else features
+    require_numbers(neighbor_distance=neighbor_distance, manders_threshold=manders_threshold)
     require_positive(neighbor_distance=neighbor_distance)
     require_not_negative(manders_threshold=manders_threshold)
-    distances = [scales] if isinstance(scales, int) else list(scales)
+    require_at_most(100, manders_threshold=manders_threshold)
+    distances = _several(scales)
     for scale in distances:
         require_whole(1, texture_scales=scale)
     require_whole(2, texture_levels=levels)
     require_whole(1, granularity_sizes=sizes)
     require_whole(1, granularity_downsample=downsample)
     require_whole(0, granularity_background=background)
+    require_at_most(LARGEST_PX, granularity_background=background)
     require_whole(1, radial_bins=radial_bins)
-    if limits is not None and not (len(limits) == 2 and limits[0] < limits[1]):
-        raise ValueError(f"texture_limits must be two intensities, the lower one first, but is {limits}.")
     return _Options(
-        features=frozenset(choice(feature, FEATURES, "features") for feature in some),
+        features=frozenset(choice(feature, FEATURES, "features") for feature in _several(features)),
         neighbor_distance=neighbor_distance,
         manders_threshold=manders_threshold,
         texture=TextureOptions(
             scales=[int(scale) for scale in distances],
             levels=int(levels),
             directions=choice(directions, ("mean", "each"), "texture_directions"),
-            limits=None if limits is None else (float(limits[0]), float(limits[1])),
+            limits=_limits(limits),
         ),
         granularity=GranularityOptions(int(sizes), int(downsample), int(background)),
         radial_bins=int(radial_bins),
     )
+
+
+def _several(values: Any) -> list[Any]:
+    """What may be given as one value or as several."""
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+
+
+def _limits(limits: Sequence[float] | None) -> tuple[float, float] | None:
+    if limits is None:
+        return None
+    given = _several(limits)
+    if len(given) == 2 and all(isinstance(value, Real) and math.isfinite(value) for value in given):
+        low, high = (float(value) for value in given)
+        if low < high:
+            return low, high
+    raise ValueError(f"texture_limits must be two finite intensities, the lower one first, but is {limits}.")
 
 
 def _channel(plane: Any) -> tuple[Any, Any]:

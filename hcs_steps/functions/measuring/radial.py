@@ -23,7 +23,8 @@ def radial_distributions(
     FracAtD: the part of the object's intensity in the ring. MeanFrac: FracAtD over the ring's part of the pixels.
     RadialCV: coefficient of variation of the mean intensities of the ring's up to eight wedges. After
     CellProfiler's MeasureObjectIntensityDistribution; distances are straight, not within the object, which is
-    the same for objects that can be seen whole from their centre. NaN in rings without pixels.
+    the same for objects that can be seen whole from their centre. NaN in rings without pixels, and everywhere for
+    an object that fills the plane, whose edge cannot be seen.
     """
     kinds = ("FracAtD", "MeanFrac", "RadialCV")
     result = [
@@ -32,7 +33,7 @@ def radial_distributions(
         for name in names
     ]  # fmt: skip
     nearest = _nearest_edge(regions, outline)
-    for block in regions.blocks():
+    for block in regions.blocks() if nearest is not None else ():
         cells = _cells(block, _from_edge(block, nearest), bins)
         for columns, pixels in zip(result, channels, strict=True):
             values = to_numpy(_measure(block, cells, pixels[block.index], bins))
@@ -56,8 +57,6 @@ def _nearest_edge(regions: Regions, outline: Outline) -> Any:
 
 def _from_edge(block: Block, nearest: Any) -> Any:
     xp = namespace(block.index)
-    if nearest is None:
-        return xp.ones(block.index.shape)
     dy, dx = (at[block.index] - here for at, here in zip(nearest, (block.y, block.x), strict=True))
     return xp.sqrt((dy * dy + dx * dx).astype(xp.float64)) + 1
 

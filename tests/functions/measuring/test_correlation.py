@@ -68,6 +68,21 @@ def test_a_constant_channel_has_no_correlation(crowd, channels):
     assert np.isnan(measured["Correlation_Correlation_A_B"]).all()
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("size", [7, 900])
+def test_rounding_of_a_constant_float_channel_is_no_variation(dtype, size):
+    rng = np.random.default_rng(0)
+    labels = np.ones((size, size), np.uint8)
+    even = np.full(labels.shape, 0.1, dtype=dtype)
+    unsteady = even.astype(np.float64) * (1 + 2e-16 * rng.integers(0, 2, labels.shape))
+    faint = np.float64(0.1) * (1 + 1e-9 * rng.random(labels.shape))
+    measured = measure(labels, [rng.random(labels.shape), even, unsteady, faint, 3 * faint])
+    for pair in ("A_B", "A_C", "B_C"):
+        assert np.isnan(measured[f"Correlation_Correlation_{pair}"]).all()
+    assert measured["Correlation_Correlation_D_E"][0] == pytest.approx(1, abs=1e-6)
+
+
 def test_every_pair_of_channels_is_there_and_one_channel_has_none(crowd, channels):
     assert measure(crowd, channels[:1]) == {}
     pearson = [name for name in measure(crowd, channels) if name.startswith("Correlation_Correlation")]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import ndimage
-from skimage.morphology import reconstruction
+from skimage.morphology import disk, reconstruction, white_tophat
 
 from hcs_steps.functions.measuring.granularity import GranularityOptions, granular_spectrum, granularities
+from hcs_steps.functions.measuring.objects import measure_objects
 from hcs_steps.functions.measuring.regions import find_regions
+from hcs_steps.functions.preprocessing.background import tophat
 
 
 def measure(labels, image, sizes=8, downsample=1, background=0):
@@ -64,6 +66,34 @@ def test_per_object_means_weigh_reduced_pixels_by_what_the_object_covers(crowd, 
         if means[0] > 0:
             expected = 100 * (means[0] - means[1]) / means[0]
             assert measured["Granularity_1_GFP"][place] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(("background", "again"), [(1, 1), (12, 1), (25, 2), (40, 4), (90, 4)])
+def test_the_background_is_opened_on_a_copy_reduced_by_up_to_four(texture_image, background, again):
+    plane = texture_image[:136, :144]
+    reduced = plane.reshape(68, 2, 72, 2).mean(axis=(1, 3), dtype=np.float32)
+    first = next(granular_spectrum(plane, GranularityOptions(1, 2, background)))
+    np.testing.assert_array_equal(first, tophat(reduced[None], background, again)[0])
+    if again == 1:
+        np.testing.assert_array_equal(first, white_tophat(reduced, disk(background)))
+
+
+@pytest.mark.parametrize("radius", [40, 100, 140])
+def test_large_objects_are_no_background_by_default(radius):
+    rows, columns = np.mgrid[:600, :600]
+    labels = (np.hypot(rows - 300, columns - 300) <= radius).astype(np.uint8)
+    bright = labels * np.float32(1000) + 200
+    bright[290:310:4] += 100 * labels[290:310:4]
+    default, named = (
+        measure_objects(bright[None], labels=labels[None], features="granularity", **options)[1]
+        for options in ({}, {"granularity_downsample": 4, "granularity_background": 40})
+    )
+    spectrum = [default[f"Objects_Granularity_{n}_Channel1"][0] for n in range(1, 17)]
+    assert spectrum == [named[f"Objects_Granularity_{n}_Channel1"][0] for n in range(1, 17)]
+    # The disc goes as a whole at the step of its radius on the reduced plane; the stripes on it are a small part.
+    gone_at = radius // 4
+    assert sum(spectrum[:9]) < 5
+    assert (sum(spectrum) > 95) == (gone_at < 14)
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")

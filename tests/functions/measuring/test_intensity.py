@@ -42,6 +42,51 @@ def test_every_statistic_is_numpys_on_the_pixels_of_the_object(crowd, texture_im
             assert measured[f"Intensity_{name}"][place] == pytest.approx(function(values), rel=1e-9, abs=1e-9)
 
 
+DTYPES = [
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int16",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+    ">f4",
+    ">f8",
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_order_statistics_of_objects_that_are_alone_in_a_block(dtype, count):
+    labels = np.zeros((300, 300), dtype=np.uint8)
+    labels[5:9, 5:10] = 1
+    if count > 1:
+        labels[20:290, 10:280] = 2
+    if count > 2:
+        labels[295:, 100:200] = 3
+    found = find_regions(labels)
+    assert (count > 1) == (found.areas.max() > found.block_pixels)
+    assert {block.count for block in found.blocks()} == {1}
+    image = np.random.default_rng(count).random(labels.shape)
+    kind = np.dtype(dtype).kind
+    image = (image - 0.5 * (kind in "if") if kind == "f" else image * np.iinfo(dtype).max / 2).astype(dtype)
+    measured = measure(labels, image)
+    for place in range(count):
+        values = image[labels == place + 1].astype(np.float64)
+        for name in intensity._QUANTILES:
+            expected = REFERENCE[name](values)
+            assert measured[f"Intensity_{name}"][place] == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_order_statistics_of_the_greatest_whole_numbers():
+    image = np.array([[2**63 + 4096, 2**64 - 4096, 2**63 + 8192]], dtype=np.uint64)
+    measured = measure(np.array([[1, 1, 2]]), image)
+    np.testing.assert_array_equal(measured["Intensity_MinIntensity"], [2**63 + 4096, 2**63 + 8192])
+    np.testing.assert_array_equal(measured["Intensity_MaxIntensity"], [2**64 - 4096, 2**63 + 8192])
+
+
 def test_order_statistics_when_a_key_does_not_fit_into_a_word(crowd):
     image = np.random.default_rng(0).integers(-(2**62), 2**62, crowd.shape)
     measured = measure(crowd, image)

@@ -251,13 +251,30 @@ def test_the_gpu_path_gives_the_result_of_the_cpu(culture, cupy_standin):
         ({"features": "colour"}, "features='colour'"),
         ({"features": ["shape", "taste"]}, "features='taste'"),
         ({"neighbor_distance": 0}, "neighbor_distance"),
+        ({"neighbor_distance": "far"}, "neighbor_distance"),
+        ({"neighbor_distance": None}, "neighbor_distance must be a number"),
         ({"manders_threshold": -1}, "manders_threshold"),
+        ({"manders_threshold": 150}, "manders_threshold must be at most 100"),
+        ({"manders_threshold": None}, "manders_threshold must be a number"),
+        ({"features": None}, "features='None'"),
         ({"texture_scales": [0]}, "texture_scales"),
+        ({"texture_scales": None}, "texture_scales"),
+        ({"texture_scales": 2.5}, "texture_scales"),
+        ({"texture_scales": "3"}, "texture_scales"),
         ({"texture_levels": 1}, "texture_levels"),
         ({"texture_directions": "up"}, "texture_directions"),
         ({"texture_limits": (5, 5)}, "texture_limits"),
+        ({"texture_limits": (0, np.inf)}, "texture_limits"),
+        ({"texture_limits": (np.nan, 5)}, "texture_limits"),
+        ({"texture_limits": ("0", "5")}, "texture_limits"),
+        ({"texture_limits": (0,)}, "texture_limits"),
+        ({"texture_limits": 5}, "texture_limits"),
         ({"granularity_downsample": 1.5}, "granularity_downsample"),
         ({"granularity_background": -1}, "granularity_background"),
+        (
+            {"granularity_background": 3000, "features": "granularity"},
+            "granularity_background must be at most",
+        ),
         ({"radial_bins": 0}, "radial_bins"),
         ({"planes": {"site": [1]}}, "1 rows"),
         ({"labels": np.zeros((1, 64, 80), int), "name": "Cells"}, "name='Cells'"),
@@ -266,6 +283,15 @@ def test_the_gpu_path_gives_the_result_of_the_cpu(culture, cupy_standin):
 def test_errors_say_what_was_given(culture, wrong, message):
     with pytest.raises(ValueError, match=message):
         measure_objects(culture[0], **{"nuclei": culture[1][None], **wrong})
+
+
+@pytest.mark.parametrize("scales", [3, np.int64(3), np.uint8(3), 3.0, np.array([3]), (3,)])
+def test_texture_scales_may_be_one_whole_number_of_any_type_or_several(culture, scales):
+    expected = objects(culture[0], nuclei=culture[1][None], features="texture")
+    table = objects(culture[0], nuclei=culture[1][None], features="texture", texture_scales=scales)
+    assert list(table) == list(expected)
+    for name, values in table.items():
+        np.testing.assert_array_equal(values, expected[name])
 
 
 def test_labels_that_differ_between_the_channels_of_a_field_are_refused(culture):

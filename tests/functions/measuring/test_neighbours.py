@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
+from hcs_steps.functions.measuring import nearness
 from hcs_steps.functions.measuring.neighbours import neighbours
 from hcs_steps.functions.measuring.outline import find_outline
 from hcs_steps.functions.measuring.regions import find_regions
@@ -21,7 +22,7 @@ def measure(labels, distance, pixel_size=np.nan):
     return {name.removeprefix("Neighbors_"): values for name, values in columns.items()}
 
 
-@pytest.mark.parametrize("distance", [0.5, 1, 1.5, 4, 7.3])
+@pytest.mark.parametrize("distance", [0.5, 1, 1.5, 4, 7.3, 33.3, 64, 500])
 def test_neighbours_are_objects_with_a_pixel_within_the_distance(crowd, distance):
     numbers = np.unique(crowd[crowd > 0])
     apart = np.stack([ndimage.distance_transform_edt(crowd != number) for number in numbers])
@@ -35,14 +36,42 @@ def test_neighbours_are_objects_with_a_pixel_within_the_distance(crowd, distance
     np.testing.assert_array_equal(measured[f"NumberOfNeighbors_{distance:g}"], expected)
 
 
-def test_percent_touching_is_the_part_of_the_outline_near_others(crowd):
-    measured = measure(crowd, 3)["PercentTouching_3"]
+@pytest.mark.parametrize("distance", [0.5, 3, 8, 40])
+def test_percent_touching_is_the_part_of_the_outline_near_others(crowd, distance):
+    measured = measure(crowd, distance)[f"PercentTouching_{distance:g}"]
     for place, number in enumerate(np.unique(crowd[crowd > 0])):
         mask = crowd == number
         outline = mask & ~ndimage.binary_erosion(mask)
         others = ndimage.distance_transform_edt((crowd == 0) | mask)
-        expected = 100 * (others[outline] <= 3).mean()
+        expected = 100 * (others[outline] <= distance).mean()
         assert measured[place] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("distance", [1, 2.3, 5, 9, 31])
+@pytest.mark.parametrize("share", [0.02, 0.3])
+def test_counts_and_pixels_near_others_are_those_of_all_pixels_against_all(monkeypatch, distance, share):
+    rng = np.random.default_rng(int(10 * distance))
+    labels = np.where(rng.random((70, 45)) < share, rng.integers(1, 15, (70, 45)), 0).astype(np.uint16)
+    labels[20:40, 5:30] = 20
+    found = find_regions(labels)
+    outline = find_outline(found)
+    owner, places = outline.owner, np.stack([outline.y, outline.x], axis=1)
+    close = (cdist(places, places) <= distance) & (owner[:, None] != owner)
+    met = np.zeros((found.count, found.count), dtype=bool)
+    one, other = np.nonzero(close)
+    met[owner[one], owner[other]] = True
+    for at_once in (nearness._PAIRS, 50):
+        monkeypatch.setattr(nearness, "_PAIRS", at_once)
+        number, near = nearness.near_others(outline, found.count, distance)
+        np.testing.assert_array_equal(number, met.sum(axis=1))
+        np.testing.assert_array_equal(near, close.any(axis=1))
+
+
+def test_a_distance_far_beyond_the_plane_makes_all_objects_neighbours(crowd):
+    measured = measure(crowd, 1e7)
+    count = len(np.unique(crowd)) - 1
+    np.testing.assert_array_equal(measured["NumberOfNeighbors_1e+07"], np.full(count, count - 1))
+    np.testing.assert_array_equal(measured["PercentTouching_1e+07"], np.full(count, 100))
 
 
 def test_distances_to_the_closest_centroids(crowd):
