@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.arrays import to_numpy
+from hcs_steps.functions._checks import require_numbers
 from hcs_steps.functions.illumination._flatfield_fit import Model, State, Terms
 from hcs_steps.functions.illumination._flatfield_levels import (
     Array,
@@ -38,7 +39,7 @@ class Flatfield:
 
     ``gain`` is float32 (Y, X) with the mean 1, ``dark`` a level in grey values with its standard error
     ``dark_error`` (0 if it was given or the planes reach 0, infinite if they do not tell it). ``error`` is the
-    standard error of the gain for this dark level, as a root mean square over the field. ``spread`` and
+    standard error of the gain, that by the dark level included, as a root mean square over the field. ``spread`` and
     ``corrected_spread`` are the standard deviations of the background's median over 16 x 16 sub-regions,
     relative to its mean, before and after correction, with ``dark`` subtracted in both. ``planes`` were used;
     ``skipped`` says of the others why not.
@@ -56,8 +57,8 @@ class Flatfield:
 
 def _fit(
     images: NDArray[np.float32], groups: NDArray[np.int64], grid: Grid, dark: float | None
-) -> tuple[Model, Terms, State, float]:
-    """Background and field in turns, each making the other better; then the dark level and its error."""
+) -> tuple[Model, Terms, State, float, tuple[float, float]]:
+    """Background and field in turns, each making the other better; then the dark level, its error, and its range."""
     limit = float(np.quantile(images, 0.001))
     searched = dark is None and limit > 0
     level, error = float(dark or 0.0), 0.0
@@ -86,7 +87,18 @@ def _fit(
     terms = Terms(grid, DEGREE)
     model = Model.of(levels, groups, terms)
     state = replace(state, coefficients=terms.extended(state.coefficients))
-    return model, terms, model.settle(state, level), error
+    # Nothing is known between the level and the limit where the error is larger: the spread of an even distribution.
+    above = min(error, max(limit - level, 0) / math.sqrt(3))
+    return model, terms, model.settle(state, level), error, (max(level - error, 0.0), level + above)
+
+
+def _error_by_dark(model: Model, state: State, darks: tuple[float, float]) -> float:
+    """How much the field depends on the dark level, as the root mean square over the tiles."""
+    field = state.field / state.field.mean()
+    others = (model.solve(state, dark).field for dark in darks if dark != state.dark)
+    return max(
+        (float(np.sqrt(np.mean((other / other.mean() - field) ** 2))) for other in others), default=0.0
+    )
 
 
 def _shrunk(model: Model, terms: Terms, state: State) -> tuple[Array, float]:
@@ -129,7 +141,7 @@ def _estimate(
     skipped: tuple[str, ...],
 ) -> Flatfield:
     """The gain and dark level of a channel from its reduced planes (N, Y, X)."""
-    model, terms, state, dark_error = _fit(images, groups, grid, dark)
+    model, terms, state, dark_error, darks = _fit(images, groups, grid, dark)
     coefficients, error = _shrunk(model, terms, state)
     gain = np.maximum(terms.image(coefficients, grid.shape), _LEAST_GAIN)
     gain /= gain.mean()
@@ -141,7 +153,7 @@ def _estimate(
         gain=gain.astype(np.float32),
         dark=state.dark,
         dark_error=dark_error,
-        error=error,
+        error=math.hypot(error, _error_by_dark(model, state, darks)),
         spread=_spread(seen, known),
         corrected_spread=_spread(seen / field, known),
         planes=len(images),
@@ -194,9 +206,9 @@ class Sample:
 
 
 def require_dark(dark: float | None) -> None:
-    """Raise ValueError for a dark level that is not finite; None passes."""
-    if dark is not None and not math.isfinite(dark):
-        raise ValueError(f"dark is an intensity and must be finite, but is {dark}.")
+    """Raise ValueError for a dark level that is no number or not finite; None passes."""
+    if dark is not None:
+        require_numbers(dark=dark)
 
 
 def flatfield_from_planes(
@@ -233,7 +245,8 @@ def flatfield_from_planes(
         The camera's level without light, in grey values. None: estimated. It can be told only where the
         illumination is uneven, at least four places are seen, and either the background's brightness differs
         between them or there are some hundred cells. Otherwise it is taken as 0, and a gain over a background
-        that consists mostly of dark counts comes out too flat. Give it where it is known.
+        that consists mostly of dark counts comes out too flat; the result's ``error`` says by how much it may be.
+        Give it where it is known.
     places
         What each plane shows, e.g. its (well, site): focal planes and time points of one place repeat the same
         cells and do not confirm each other. None: all planes show different places.

@@ -12,6 +12,9 @@ from hcs_steps.functions.illumination._flatfield_levels import Array, Grid, Tile
 
 _FOLDS = 8
 _LEAST_GROUPS = 4  # to tell a dark level from
+_MODEL_ERROR = (
+    0.01  # part of the misfit that a dark level must change to be told apart: no model is better than that
+)
 _CERTAIN = 1.0  # standard errors by which a dark level must be better than none
 _EXPECTED = 0.5  # a coefficient of degree d is expected to be no larger than this over d, more or less
 _BARRIER = 5.0  # see `_barrier`
@@ -198,11 +201,13 @@ class Model:
         return float(found.x)
 
     def tested_dark(self, state: State, limit: float) -> tuple[float, float]:
-        """The dark level by cross-validation, and its standard error by the jackknife.
+        """The dark level by cross-validation, and its standard error.
 
         The field is fitted without a part of the groups and tried on them, so that a dark level which only lets the
-        field follow chance does not win; where what it gains over 0 is not clear, it counts in part. 0, with an
-        infinite error, if there are less than four groups.
+        field follow chance does not win; where what it gains over 0 is not clear, it counts in part. The error is
+        that of the jackknife, whose few folds have the scatter of Student's t, and the reach of the dark levels that
+        explain the planes about as well: with backgrounds that are alike and few cells, nearly all of them. 0, with
+        an infinite error, if there are less than four groups.
         """
         folds = min(int(self.groups.max()) + 1, _FOLDS)
         if folds < _LEAST_GROUPS:
@@ -214,8 +219,10 @@ class Model:
         gain = tried[:, 0] - tried[:, int(np.argmin(total))]
         doubt = _CERTAIN * float(gain.std(ddof=1)) / math.sqrt(folds)
         trust = min(max(float(gain.mean()) / doubt, 0.0), 1.0) if doubt > 0 else 0.0
+        level = trust * _lowest(darks, total)
         left_out = [_lowest(darks, curve + barrier) for curve in seen]
-        return trust * _lowest(darks, total), math.sqrt((folds - 1) * float(np.var(left_out)))
+        chance = (folds - 1) ** 2 / (folds - 3) * float(np.var(left_out))
+        return level, math.hypot(math.sqrt(chance), _reach(darks, tried.sum(axis=0), level))
 
     def _validate(self, state: State, darks: Array, folds: int) -> tuple[Array, Array]:
         """(folds, darks): misfit of the planes that the field was fitted to, and of those left out."""
@@ -241,6 +248,13 @@ def _candidates(limit: float) -> Array:
 def _barrier(dark: float, limit: float) -> float:
     """What a dark level costs that leaves little light: nothing at 0, infinitely much at the limit."""
     return -_BARRIER * math.log(max(1 - dark / limit, 1e-300))
+
+
+def _reach(places: Array, misfits: Array, level: float) -> float:
+    """How far from ``level`` the misfit stays within `_MODEL_ERROR` of its least, by straight lines between places."""
+    fine = np.linspace(places[0], places[-1], 1000)
+    near = np.interp(fine, places, misfits) <= (1 + _MODEL_ERROR) * misfits.min()
+    return float(np.abs(fine[near] - level).max(initial=0.0))
 
 
 def _lowest(places: Array, values: Array) -> float:

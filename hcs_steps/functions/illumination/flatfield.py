@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.arrays import is_cupy, namespace, round_saturate, to_numpy
-from hcs_steps.functions._checks import require_not_negative
+from hcs_steps.functions._checks import require_not_negative, require_whole
 from hcs_steps.functions._stacks import choice, require_stack, row_blocks
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.illumination._flatfield_estimate import (
@@ -27,6 +27,9 @@ __all__ = ["Flatfield", "apply_flatfield", "estimate_flatfield", "flatfield_from
 METHODS = ("estimate", "vendor")
 MISSING = ("error", "pass")
 
+NOTED_ERROR = 0.02
+"""Standard error of a gain from which on a dark level that is not well known is noted."""
+
 Columns = dict[str, NDArray[Any]]
 
 
@@ -41,7 +44,9 @@ def _chosen_channels(known: Mapping[int, str], wanted: Sequence[int | str] | Non
 
 
 def _from_plate(plate: Any, channel: int, dark: float | None, max_planes: int, seed: int) -> Flatfield | None:
-    """The estimate of a channel; None, and a note on the plate, if no plane can be used."""
+    """The estimate of a channel; None if no plane can be used. The plate gets a note of that, and of a dark level
+    that the planes do not tell.
+    """
     sample = Sample()
     for row, plane in plate.sample_planes(channel, max_planes, seed):
         parts = (f"{name} {row[name]}" for name in ("site", "z_index", "timepoint") if name in row)
@@ -53,7 +58,14 @@ def _from_plate(plate: Any, channel: int, dark: float | None, max_planes: int, s
             f"Channel {plate.channels[channel]} has no flat field: none of its planes can be used."
         )
         return None
-    return sample.flatfield(dark)
+    field = sample.flatfield(dark)
+    if field.dark_error > 0 and field.error > NOTED_ERROR:
+        told = f"to {field.dark_error:.3g} grey values" if math.isfinite(field.dark_error) else "at all"
+        plate.notes.append(
+            f"The planes of channel {plate.channels[channel]} do not tell the camera's dark level {told}, so its gain "
+            f"may be off by {100 * field.error:.2g} %. Give dark if it is known."
+        )
+    return field
 
 
 def _from_vendor(plate: Any, channels: Sequence[int]) -> dict[int, Flatfield]:
@@ -130,7 +142,8 @@ def estimate_flatfield(
     channels
         Numbers or names of the channels; all if None.
     dark
-        ``estimate``: the camera's level without light, in grey values; None estimates it where it can be told.
+        ``estimate``: the camera's level without light, in grey values; None estimates it where it can be told, and
+        notes where that leaves the gain uncertain.
     max_planes
         ``estimate``: the most planes that are read of a channel, at least 1.
     seed
@@ -156,8 +169,7 @@ def estimate_flatfield(
     how = choice(method, METHODS, "method")
     require_dark(dark)
     require_not_negative(seed=seed)
-    if max_planes < 1 or int(max_planes) != max_planes:
-        raise ValueError(f"max_planes must be a whole number from 1 up, but is {max_planes}.")
+    require_whole(1, max_planes=max_planes)
     numbers = _chosen_channels(plate.channels, channels)
     if how == "vendor":
         fields = _from_vendor(plate, numbers)

@@ -13,6 +13,7 @@ from hcs_steps.functions._checks import (
     plane_column,
     require_at_most,
     require_not_negative,
+    require_numbers,
     require_positive,
     require_whole,
 )
@@ -20,6 +21,9 @@ from hcs_steps.functions._stacks import choice, require_stack, row_blocks
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.preprocessing._morphology import half_widths
 from hcs_steps.functions.preprocessing._percentiles import histogram, is_small
+
+LARGEST_TRUNCATE = 40
+"""Standard deviations at which a Gaussian may end; beyond, it is 0 even in float64."""
 
 _FOOTPRINTS = ("disk", "square")
 
@@ -50,7 +54,9 @@ def _sigmas(sigma: float | None, sigma_um: float | None, planes: Table | None, c
         raise ValueError(
             "sigma_um needs the pixel size of every plane, which is not known. Give sigma in px."
         )
-    return [float(sigma_um / size) for size in sizes]
+    sigmas = [float(sigma_um / size) for size in sizes]
+    require_at_most(LARGEST_PX, **{"sigma_um in px": max(sigmas, default=0.0)})
+    return sigmas
 
 
 def _smooth(plane: Any, sigma: float, truncate: float) -> Any:
@@ -96,7 +102,7 @@ def gaussian(
     sigma_um
         Standard deviation in micrometres instead, by the pixel size in the plane table.
     truncate
-        The Gaussian ends after this many standard deviations.
+        The Gaussian ends after this many standard deviations, at most 40.
     planes
         The plane table; its ``pixel_size_um`` serves ``sigma_um``.
 
@@ -112,7 +118,9 @@ def gaussian(
         ``sigma_um`` is and a pixel size is not known.
     """
     require_stack(stack, "gaussian")
+    require_numbers(truncate=truncate)
     require_positive(truncate=truncate)
+    require_at_most(LARGEST_TRUNCATE, truncate=truncate)
     sigmas = _sigmas(sigma, sigma_um, planes, stack.shape[0])
     result = namespace(stack).empty(stack.shape, dtype=stack.dtype)
     for source, target, width in zip(stack, result, sigmas, strict=True):

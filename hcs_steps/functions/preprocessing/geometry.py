@@ -39,7 +39,9 @@ def _factor(factor: float | None, pixel_size_um: float | None, planes: Table | N
             f"rescale needs planes of one pixel size, but the stack has sizes from {sizes.min()} to "
             f"{sizes.max()} micrometres."
         )
-    return float(sizes[0] / pixel_size_um)
+    factor = float(sizes[0] / pixel_size_um)
+    require_at_most(LARGEST_FACTOR, **{"the factor from one pixel size to the other": factor})
+    return factor
 
 
 def _rescaled_planes(planes: Table, before: Shape, after: Shape, params: Mapping[str, Any]) -> Table:
@@ -51,7 +53,14 @@ def _rescaled_planes(planes: Table, before: Shape, after: Shape, params: Mapping
     return {**planes, "pixel_size_um": new}
 
 
-@step_function(memory=3.0, scratch=21.0, devices=("cpu", "gpu"), geometry=_rescaled_planes)
+def _scale(params: Mapping[str, Any], pixel_size_um: float) -> float:
+    factor, target = params.get("factor"), params.get("pixel_size_um")
+    if factor is None and np.isnan(pixel_size_um):  # a function before it may set the pixel size when it runs
+        return 1.0
+    return _factor(factor, target, {"pixel_size_um": np.array([pixel_size_um])}, 1)
+
+
+@step_function(memory=3.0, scratch=21.0, devices=("cpu", "gpu"), scale=_scale, geometry=_rescaled_planes)
 def rescale(
     stack: Any,
     factor: float | None = None,
@@ -100,6 +109,7 @@ def rescale(
     ratio = _factor(factor, pixel_size_um, planes, stack.shape[0])
     if order not in range(6):
         raise ValueError(f"order must be a whole number from 0 to 5, but is {order}.")
+    order = int(order)  # 1.0 passes, but not in SciPy
     smooth = ratio < 1 and (order > 0 if anti_aliasing is None else anti_aliasing)
     xp, ndimage = namespace(stack), ndimage_of(stack)
     height, width = (max(1, round(size * ratio)) for size in stack.shape[1:])

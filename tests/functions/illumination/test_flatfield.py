@@ -137,6 +137,26 @@ def test_a_dark_level_that_is_given_is_used():
     assert np.ptp(found.gain) == pytest.approx(0.6 * np.ptp(gain), rel=0.15)
 
 
+@pytest.mark.parametrize("kind", ["centred", "gaussian", "tilted"])
+@pytest.mark.parametrize("cells", [0, 20])
+def test_the_error_says_so_where_nothing_tells_the_dark_level(kind, cells):
+    gain = vignette(kind)
+    planes = list(Scene(gain, varies=0.0, cells=cells).planes(20))
+    found = flatfield_from_planes(planes)
+    assert found.dark_error > 0.5 * abs(found.dark - 200)
+    assert found.error > 0.5 * error(found, gain) / 100
+    given = flatfield_from_planes(planes, dark=200)
+    assert given.dark_error == 0
+    assert given.error < 0.002
+
+
+@pytest.mark.parametrize(("kind", "varies"), [("centred", 0.15), ("gaussian", 0.15), ("flat", 0.0)])
+def test_the_error_is_small_where_the_dark_level_is_told_or_does_not_matter(kind, varies):
+    gain = vignette(kind)
+    found = flatfield_from_planes(Scene(gain, varies=varies).planes(20))
+    assert 0.5 * error(found, gain) / 100 < found.error < 0.01
+
+
 def test_planes_of_one_place_do_not_confirm_each_other():
     # Two crowded sites, each seen in 12 focal planes, are as little evidence of uneven illumination as two planes.
     rng = np.random.default_rng(0)
@@ -183,6 +203,8 @@ def test_planes_that_cannot_be_used_are_left_out_and_named():
         flatfield_from_planes([])
     with pytest.raises(ValueError, match="finite"):
         flatfield_from_planes(good, dark=np.inf)
+    with pytest.raises(ValueError, match="dark must be a number"):
+        flatfield_from_planes(good, dark="100")
 
 
 def test_planes_are_taken_one_at_a_time():
@@ -207,6 +229,7 @@ class Plate:
 
     gains: dict
     vendor: dict = field(default_factory=dict)
+    scene: dict = field(default_factory=dict)
     notes: list = field(default_factory=list)
     asked: list = field(default_factory=list)
     blank: tuple = ()
@@ -218,7 +241,9 @@ class Plate:
 
     def sample_planes(self, channel, limit=None, seed=0):
         self.asked.append((channel, limit, seed))
-        for number, plane in enumerate(Scene(self.gains[channel], seed=channel).planes(min(limit, 8))):
+        for number, plane in enumerate(
+            Scene(self.gains[channel], seed=channel, **self.scene).planes(min(limit, 8))
+        ):
             row = {"well": f"A{number // 2 + 1:02d}", "site": number % 2 + 1, "z_index": 1, "timepoint": 1}
             yield row, plane * 0 if channel in self.blank else plane
 
@@ -241,6 +266,18 @@ def test_a_plate_gives_a_field_per_channel():
     assert quality["planes_used"].tolist() == [7, 7]
     assert (quality["corrected_spread_percent"] < quality["background_spread_percent"] / 3).all()
     assert {len(column) for column in quality.values()} == {2}
+    assert plate.notes == []
+
+
+def test_a_dark_level_that_is_not_told_is_noted():
+    plate = Plate({1: vignette("centred"), 2: vignette("flat")}, scene={"varies": 0.0})
+    quality = estimate_flatfield(plate)[2]
+    (note,) = plate.notes
+    assert note.startswith("The planes of channel DAPI do not tell the camera's dark level")
+    assert "Give dark" in note
+    assert quality["gain_error_percent"][0] > 2
+    plate.notes.clear()
+    estimate_flatfield(plate, dark=200)
     assert plate.notes == []
 
 
@@ -278,7 +315,12 @@ def test_the_microscopes_own_field_is_taken():
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
-    [({"method": "basic"}, "estimate, vendor"), ({"max_planes": 0}, "max_planes"), ({"seed": -1}, "seed")],
+    [
+        ({"method": "basic"}, "estimate, vendor"),
+        ({"max_planes": 0}, "max_planes"),
+        ({"max_planes": None}, "max_planes"),
+        ({"seed": -1}, "seed"),
+    ],
 )
 def test_errors_of_a_plate_name_what_is_allowed(parameters, message):
     with pytest.raises(ValueError, match=message):

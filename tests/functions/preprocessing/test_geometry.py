@@ -71,6 +71,11 @@ def test_odd_factors_keep_the_centre_and_the_exact_pixel_size(factor, order):
     np.testing.assert_allclose(got[inside], wanted[inside], atol=0.01)
 
 
+def test_a_whole_order_may_be_a_float():
+    stack = np.arange(2 * 9 * 8, dtype=np.float32).reshape(2, 9, 8)
+    np.testing.assert_array_equal(rescale(stack, 0.5, order=1.0), rescale(stack, 0.5, order=1))
+
+
 def test_labels_stay_labels_at_order_zero():
     labels = np.zeros((1, 40, 40), np.uint32)
     labels[0, 5:20, 5:20], labels[0, 22:38, 10:30] = 7, 70000
@@ -116,6 +121,12 @@ def test_rescale_takes_what_is_not_finite_for_dark():
         ({"pixel_size_um": 1.0}, "not known"),
         ({"pixel_size_um": 1.0, "planes": {"pixel_size_um": np.array([0.5, 0.6])}}, "one pixel size"),
         ({"factor": 2, "order": 6}, "0 to 5"),
+        ({"factor": 2, "order": 1.5}, "0 to 5"),
+        ({"factor": 2, "order": None}, "0 to 5"),
+        (
+            {"pixel_size_um": 1e-3, "planes": {"pixel_size_um": np.full(2, 0.5)}},
+            "must be at most 100, but is 500",
+        ),
     ],
 )
 def test_rescale_refuses_impossible_arguments(arguments, text):
