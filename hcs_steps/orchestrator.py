@@ -21,7 +21,7 @@ import yaml
 
 from hcs_steps.commands.lab import lay_out
 from hcs_steps.compile import compile_plate
-from hcs_steps.compile.plan import Plan
+from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
 from hcs_steps.compile.units import key_of
 from hcs_steps.emit.prepare import check_folders, compile_options, open_configured, results_folder
 from hcs_steps.errors import ConfigError, HcsError, PipelineError
@@ -31,7 +31,8 @@ from hcs_steps.pipeline.step import FunctionStep, Pipeline, plain
 from hcs_steps.plate import Inventory
 from hcs_steps.results import Results
 from hcs_steps.run.devices import visible_gpus
-from hcs_steps.run.records import open_failures, unit_fingerprint, valid_record
+from hcs_steps.run.records import open_failures, valid_record
+from hcs_steps.run.runner import Runner
 from hcs_steps.run.unit import ProcessingContext
 from hcs_steps.settings import PlateSettings, Select, parse_settings, plate_ids
 from hcs_steps.storage import StorageRegistry
@@ -45,7 +46,10 @@ PIPELINE_FILE = "config/pipelines/pipeline.yaml"
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What became of one unit: its records by stage, and its failure if it has one."""
+    """What became of one unit: its records by stage, and why it has not all of them.
+
+    ``failure`` is the unit's own, or that of a plate-scope step which it builds on.
+    """
 
     unit: str
     well: str
@@ -140,7 +144,9 @@ class PipelineOrchestrator:
     ) -> Mapping[str, UnitResult]:
         """Run the compiled units through Snakemake; what is up to date is not run again.
 
-        Returns a result per unit; units that failed say why. Raises `HcsError` if nothing could start.
+        Returns a result per unit; units that failed say why. If the pipeline has plate-scope steps, or what is made
+        of all units at the end failed, the result ``"plate"`` says what became of that. Raises `HcsError` if nothing
+        could start.
         """
         if os.environ.get(RUNNING):
             raise PipelineError(
@@ -220,25 +226,29 @@ class PipelineOrchestrator:
         write_text(self.workspace_path / "config/config.yaml", yaml.safe_dump(config, sort_keys=False))
 
     def _collect(self, plan: Plan, contexts: Mapping[str, ProcessingContext]) -> Mapping[str, UnitResult]:
-        failures = {f["unit"]: f for f in reversed(open_failures(plan, self.results))}
-        collected = {}
-        for unit, context in contexts.items():
-            stages = [s for s in plan.stages if s.scope == "unit" and plan.in_stage(s, unit)]
+        runner = Runner(plan, self.results)
+        failures = {(f["stage"], f["unit"]): f for f in open_failures(plan, self.results)}
+
+        def result(unit: str, well: str, stages: Sequence[StagePlan]) -> UnitResult:
             found = {
-                s.name: valid_record(
-                    self.results, s.name, unit, unit_fingerprint(plan, self.results, s, unit)
-                )
-                for s in stages
+                s.name: valid_record(self.results, s.name, unit, runner.fingerprint(s, unit)) for s in stages
             }
             records = {name: record for name, record in found.items() if record is not None}
-            success = len(records) == len(stages)
-            collected[unit] = UnitResult(
-                unit,
-                context.well,
-                success,
-                MappingProxyType(records),
-                None if success else failures.get(unit),
+            undone = [s for s in stages if s.name not in records]
+            own = [(s.name, unit) for s in undone]
+            above = [(name, PLATE_UNIT) for s in undone for name in plan.plate_stages_above(s)]
+            failure = next((failures[key] for key in (*own, *above) if key in failures), None)
+            return UnitResult(unit, well, not undone, MappingProxyType(records), failure)
+
+        collected = {
+            unit: result(
+                unit, context.well, [s for s in plan.stages if s.scope == "unit" and plan.in_stage(s, unit)]
             )
+            for unit, context in contexts.items()
+        }
+        plate = result(PLATE_UNIT, "", [s for s in plan.stages if s.scope == "plate"])
+        if not plate.success or any(step.scope == "plate" for step in plan.steps):
+            collected[PLATE_UNIT] = plate
         return MappingProxyType(collected)
 
 

@@ -133,6 +133,34 @@ def test_a_failed_unit_is_a_result_with_its_reason_and_the_others_succeed(tmp_pa
     assert "plate1_A02_s1_w1.TIF" in results["A02"].error
 
 
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_a_failed_plate_step_is_a_result_and_the_reason_of_the_units_that_build_on_it(
+    tmp_path: Path, where: str
+) -> None:
+    plate = plate_in(tmp_path, wells=["A01", "A02"])
+    (tmp_path / "lab_steps.py").write_text(
+        "from hcs_steps.functions.declare import step_function\n\n\n"
+        "@step_function(scope='plate', outputs={'level': 'value'})\n"
+        "def level(plate):\n    raise ValueError('no level was found')\n\n\n"
+        "@step_function(outputs={'used': 'value'}, changes_image=False)\n"
+        "def use(stack, level=0):\n    return stack, level\n"
+    )
+    steps = [
+        FunctionStep(f"{tmp_path}/lab_steps.py:level", name="level", scope="plate"),
+        FunctionStep(f"{tmp_path}/lab_steps.py:use", name="use"),
+    ]
+    if where == "last":
+        steps.reverse()
+    orchestrator = PipelineOrchestrator(plate).initialize()
+    results = orchestrator.execute_compiled_plate(steps, orchestrator.compile_pipelines(steps))
+    assert list(results) == ["A01", "A02", "plate"]
+    assert not results["plate"].success
+    assert "no level was found" in results["plate"].error
+    for unit in ("A01", "A02"):
+        assert results[unit].success is (where == "last")
+        assert ("no level was found" in results[unit].error) is (where == "first")
+
+
 def test_contexts_and_plans_are_frozen_all_the_way_down(tmp_path: Path) -> None:
     orchestrator = PipelineOrchestrator(plate_in(tmp_path)).initialize()
     contexts = orchestrator.compile_pipelines([FunctionStep(("create_composite", {"weights": [1, 2]}))])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import replace
 
 from hcs_steps.compile.plan import CallPlan, digest
-from hcs_steps.compile.source import file_states, source_hash
+from hcs_steps.compile.source import LARGEST_FOLDER, file_state, named_files, source_hash
 from hcs_steps.errors import HcsError, PipelineError, nearest
-from hcs_steps.functions.declare import FunctionSpec, spec_of
+from hcs_steps.functions.declare import FunctionSpec, Output, spec_of
 from hcs_steps.pipeline.registry import resolve
 from hcs_steps.pipeline.step import Call, FunctionStep
 
@@ -21,7 +22,8 @@ def plan_call(
 ) -> tuple[CallPlan | None, list[HcsError]]:
     """The checked call, or None with everything that is wrong with it.
 
-    ``available`` names the outputs of earlier steps, which fill parameters of the same name.
+    ``available`` names the outputs of earlier steps, which fill parameters of the same name, except those of a
+    plate-scope function: that is given the plate and nothing else.
     """
     where = f"Step {step.name!r}"
     try:
@@ -38,12 +40,14 @@ def plan_call(
                 hint=f"Set scope: {spec.scope}.",
             )
         )
-    injected, argument_problems = _check_arguments(func, call, set(available), where)
-    files = file_states(spec.files, call.kwargs)
+    injected, argument_problems = _check_arguments(func, call, set(available), spec.scope == "plate", where)
+    paths = named_files(func, spec.files, call.kwargs)
+    files = {name: file_state(path) for name, path in paths.items()}
+    outputs, output_problems = _named_outputs(spec, call, where)
     problems += [
         *argument_problems,
-        *_missing_files(files, call, where),
-        *_unknown_outputs(spec, call, where),
+        *(_missing_file(call, name, path, where) for name, path in paths.items() if not files[name]),
+        *output_problems,
     ]
     if problems:
         return None, problems
@@ -52,8 +56,8 @@ def plan_call(
             function=call.function,
             kwargs=call.kwargs,
             source=digest(source_hash(func), *files.values()) if files else source_hash(func),
-            outputs=tuple((call.names.get(o.name, o.name), o.kind) for o in spec.outputs),
-            optional=sum(output.optional for output in spec.outputs),
+            outputs=tuple((output.name, output.kind) for output in outputs),
+            optional=sum(output.optional for output in outputs),
             injected=tuple(injected),
             reduces=spec.reduces,
             changes_image=spec.changes_image,
@@ -67,28 +71,43 @@ def plan_call(
     )
 
 
-def _unknown_outputs(spec: FunctionSpec, call: Call, where: str) -> list[HcsError]:
-    outputs = [output.name for output in spec.outputs]
-    known = ", ".join(outputs) or "it has none"
-    return [
+def _named_outputs(spec: FunctionSpec, call: Call, where: str) -> tuple[list[Output], list[HcsError]]:
+    """The function's outputs as the step calls them, and what is wrong with those names."""
+    names = [output.name for output in spec.outputs]
+    known = ", ".join(names) or "it has none"
+    problems: list[HcsError] = [
         PipelineError(
             f"{where}: {call.function} has no output {name!r} to rename (its outputs: {known}).",
-            hint=nearest(name, outputs),
+            hint=nearest(name, names),
         )
         for name in call.names
-        if name not in outputs
+        if name not in names
     ]
-
-
-def _missing_files(state: Mapping[str, str], call: Call, where: str) -> list[HcsError]:
-    return [
+    outputs: list[Output] = []
+    for output in spec.outputs:
+        try:
+            outputs.append(replace(output, name=call.names.get(output.name, output.name)))
+        except PipelineError as error:
+            problems.append(PipelineError(f"{where}: {error.message}", hint=error.hint))
+    problems += [
         PipelineError(
-            f"{where}: {call.function} is told to use {name}={call.kwargs[name]}, but there is no such file.",
-            hint="Give the file's path, from the folder in which snakemake is called.",
+            f"{where}: {call.function} returns an output called {output.name!r}, which is what the runner fills "
+            "parameters of that name with.",
+            hint="Rename it with 'as'.",
         )
-        for name, facts in state.items()
-        if not facts
+        for output in outputs
+        if output.name in GIVEN
     ]
+    return outputs, problems
+
+
+def _missing_file(call: Call, name: str, path: str, where: str) -> PipelineError:
+    told = "is told to use" if name in call.kwargs else "uses by default"
+    return PipelineError(
+        f"{where}: {call.function} {told} {name}={path!r}, but there is no such file, or folder of up to "
+        f"{LARGEST_FOLDER:,} files, that can be read.",
+        hint=f"Give the file's path as {name}, from the folder in which snakemake is called.",
+    )
 
 
 def stacked_components(
@@ -126,7 +145,7 @@ def stacked_components(
 
 
 def _check_arguments(
-    func: object, call: Call, available: set[str], where: str
+    func: object, call: Call, available: set[str], whole_plate: bool, where: str
 ) -> tuple[list[str], list[HcsError]]:
     try:
         parameters = list(inspect.signature(func).parameters.values())  # type: ignore[arg-type]
@@ -135,7 +154,8 @@ def _check_arguments(
     kinds = inspect.Parameter
     positional = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
     if not positional and not any(p.kind is kinds.VAR_POSITIONAL for p in parameters):
-        return [], [PipelineError(f"{where}: {call.function} takes no image stack as its first argument.")]
+        first = "plate" if whole_plate else "image stack"
+        return [], [PipelineError(f"{where}: {call.function} takes no {first} as its first argument.")]
     named = {
         p.name: p
         for p in [*positional[1:], *parameters]
@@ -152,19 +172,34 @@ def _check_arguments(
                         f"{where}: {call.function} has no argument {name!r}.", hint=nearest(name, named)
                     )
                 )
-    fillable = available | set(GIVEN)
+    fillable = set() if whole_plate else available | set(GIVEN)
+    mistaken = [name for name in named if name not in call.kwargs and name in available - fillable]
+    problems += [
+        PipelineError(
+            f"{where}: {call.function} has a parameter {name!r}, as an output of an earlier step is called, but it "
+            "works on the whole plate, and its parameters are not filled with the outputs of steps.",
+            hint="Give it under 'with', read the tables of earlier steps with plate.table(name), or rename the output "
+            "with 'as'.",
+        )
+        for name in mistaken
+    ]
     injected = [name for name in named if name not in call.kwargs and name in fillable]
     lacking = [
         name
         for name, p in named.items()
-        if p.default is kinds.empty and name not in call.kwargs and name not in injected
+        if p.default is kinds.empty and name not in {*call.kwargs, *injected, *mistaken}
     ]
     if lacking:
+        or_else = (
+            ""
+            if whole_plate
+            else ", or put a step before it that returns an output of that name "
+            f"(outputs so far: {', '.join(sorted(available)) or 'none'})"
+        )
         problems.append(
             PipelineError(
                 f"{where}: {call.function} needs {', '.join(map(repr, lacking))}.",
-                hint="Give it under 'with', or put a step before it that returns an output of that name "
-                f"(outputs so far: {', '.join(sorted(available)) or 'none'}).",
+                hint=f"Give it under 'with'{or_else}.",
             )
         )
     return injected, problems

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from hcs_steps import __version__
 from hcs_steps.compile.plan import digest
 from hcs_steps.compile.request import Request
-from hcs_steps.compile.source import file_states, source_hash
+from hcs_steps.compile.source import file_state, named_files, source_hash
 from hcs_steps.errors import HcsError
 from hcs_steps.functions.declare import spec_of
 from hcs_steps.pipeline.registry import resolve
@@ -24,7 +24,8 @@ def plan_key(request: Request) -> str:
             try:
                 function = resolve(call.function, request.options.search_path)
                 sources[call.function] = source_hash(function)
-                files.append(file_states(spec_of(function).files, call.kwargs))
+                named = named_files(function, spec_of(function).files, call.kwargs)
+                files.append({name: file_state(path) for name, path in named.items()})
             except HcsError as error:  # the phases report it
                 sources[call.function] = str(error)
     return digest(

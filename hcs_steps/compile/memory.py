@@ -8,15 +8,20 @@ peak.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
 from hcs_steps.compile.plan import RAW, CallPlan, Layout, Plan, StagePlan, StepPlan
 from hcs_steps.compile.request import Request
+from hcs_steps.compile.stages import last_producer, looked_up
 from hcs_steps.compile.units import chain_of, channel_names
 from hcs_steps.errors import HcsError, PipelineError
+from hcs_steps.frozen import thaw
+from hcs_steps.functions.declare import spec_of
+from hcs_steps.pipeline.registry import resolve
 from hcs_steps.pipeline.stacks import group_stacks
 from hcs_steps.storage.protocol import PlaneKey
 
@@ -31,15 +36,17 @@ WRITE_FACTOR = 1.5
 
 def predict_memory(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     """Set ``mem_mb`` and ``gpu_mem_mb`` of every stage and check them against the limits."""
-    stages = []
-    problems: list[HcsError] = []
-    channels = {int(number): name for number, name in plan.plate.channels.items()}
+    scales = _Scales(plan, request)
+    peaks = {stage.name: _Peak() for stage in plan.stages}
     examples = {unit.layout: unit.well for unit in plan.units.values()}
+    for index, layout in enumerate(plan.layouts):
+        steps = _needs(plan, layout, examples[index], scales)
+        for stage in plan.stages:
+            peaks[stage.name] = peaks[stage.name].or_more(_stage_peak(plan, stage, steps))
+    stages = []
+    problems: list[HcsError] = list(scales.problems.values())
     for stage in plan.stages:
-        host = gpu = 0.0
-        for index, layout in enumerate(plan.layouts):
-            seen = _stage_bytes(plan, stage, layout, examples[index], channels)
-            host, gpu = max(host, seen[0]), max(gpu, seen[1])
+        host, gpu = peaks[stage.name].host, peaks[stage.name].gpu
         mem_mb = _rounded(BASE_MB + host / MB)
         gpu_mem_mb = _rounded(GPU_BASE_MB + gpu / MB) if gpu else 0
         stages.append(replace(stage, mem_mb=mem_mb, gpu_mem_mb=gpu_mem_mb))
@@ -56,69 +63,173 @@ def predict_memory(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     return replace(plan, stages=tuple(stages)), problems
 
 
-def _stage_bytes(
-    plan: Plan, stage: StagePlan, layout: Layout, well: str, channels: Mapping[int, str]
-) -> tuple[float, float]:
-    """Peak host and GPU bytes of a stage over one unit of a layout."""
-    plane = layout.height * layout.width
-    sizes = {RAW: np.dtype(layout.dtype).itemsize}
-    areas = {RAW: plane}
+@dataclass(frozen=True)
+class _Peak:
+    """Peak bytes on the host and on the GPU."""
+
+    host: float = 0.0
+    gpu: float = 0.0
+
+    def or_more(self, other: _Peak) -> _Peak:
+        return _Peak(max(self.host, other.host), max(self.gpu, other.gpu))
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Images of one unit: pixels of the largest plane, bytes and edge length of a pixel."""
+
+    area: float
+    itemsize: int
+    pixel_size: float
+
+    def or_larger(self, other: _Images) -> _Images:
+        return _Images(
+            max(self.area, other.area),
+            max(self.itemsize, other.itemsize),
+            max(self.pixel_size, other.pixel_size),
+        )
+
+
+@dataclass
+class _Need:
+    """What a step takes of one unit: its largest call, and the bytes of the images and labels that it leaves."""
+
+    left: _Images
+    call: _Peak = _Peak()
+    output: float = 0.0
+
+
+class _Scales:
+    """Evaluates the ``scale`` of functions, and keeps what it refuses; see `FunctionSpec`."""
+
+    def __init__(self, plan: Plan, request: Request) -> None:
+        references = {call.function for step in plan.steps for call in step.calls}
+        found = {name: spec_of(resolve(name, plan.search_path)).scale for name in sorted(references)}
+        self.functions = {name: scale for name, scale in found.items() if scale is not None}
+        self.problems: dict[str, HcsError] = {}
+        self.pixel_size = math.nan
+        if self.functions:
+            sizes = (plane.pixel_size_um for plane in request.inventory.planes)
+            self.pixel_size = max((size for size in sizes if size > 0), default=math.nan)
+
+    def of(self, step: StepPlan, call: CallPlan, pixel_size: float) -> float:
+        """Pixels that come back per pixel along each axis."""
+        scale = self.functions.get(call.function)
+        if scale is None:
+            return 1.0
+        try:
+            found = float(scale(thaw(call.kwargs), pixel_size))
+            if not 0 < found < math.inf:
+                raise ValueError(f"it would return {found:g} pixels per pixel")
+        except Exception as error:  # a function's own check of its arguments
+            message = f"Step {step.name!r}: {call.function} cannot work with its arguments: {error}"
+            self.problems[message] = PipelineError(message, hint="Correct the arguments under 'with'.")
+            return 1.0
+        return found
+
+
+def _needs(plan: Plan, layout: Layout, well: str, scales: _Scales) -> dict[int, _Need]:
+    """What every step takes of a unit of a layout, and the plate's own images under `RAW`."""
+    channels = {int(number): name for number, name in plan.plate.channels.items()}
+    raw = _Images(layout.height * layout.width, np.dtype(layout.dtype).itemsize, scales.pixel_size)
+    needs = {RAW: _Need(raw)}
     for index, step in enumerate(plan.steps):
-        source = layout.sources[index]
-        if source is not None:
-            keys = layout.planes if source == RAW else layout.keys[source]
-            tiles = _largest_stack(keys, step) if any(call.mosaic for call in step.calls) else 1
-            sizes[index] = _itemsize(step, sizes[source])
-            areas[index] = areas[source] * tiles
-    if stage.scope == "plate":
-        if not stage.steps:
-            return 0.0, 0.0
-        whole = plan.steps[stage.steps[0]]
-        largest = _largest_stack(layout.planes, whole) * plane * sizes[RAW]
-        return max(largest * call.memory + plane * call.scratch for call in whole.calls), 0.0
-    peak = gpu = held = kept = 0.0
-    for index in stage.steps:
+        if step.scope == "plate":
+            needs[index] = _plate_need(plan, index, layout, needs)
+            continue
         source = layout.sources[index]
         if source is None:
             continue
-        step = plan.steps[index]
-        keys = layout.planes if source == RAW else layout.keys[source]
-        plane = areas[source]
-        call_peak = 0.0
-        for group, stack in group_stacks(keys, step.variable_components):
-            chain = chain_of(step, group, well, channel_names(plan.steps, layout.sources, source, channels))
-            if chain is None:
+        before = needs[source].left
+        names = channel_names(plan.steps, layout.sources, source, channels)
+        left: list[_Images] = []
+        needs[index] = need = _Need(before)
+        for group, stack in group_stacks(_keys(layout, source), step.variable_components):
+            branch = chain_of(step, group, well, names)
+            if branch is not None:
+                given = _label_sets(plan, index, layout, step.branches[branch])
+                own = _chain_need(step, branch, len(stack), before, given, scales)
+            elif step.unlisted == "pass":
+                own = _Need(before, output=len(stack) * before.area * before.itemsize)
+            else:
                 continue
-            stack_bytes = len(stack) * plane * sizes[source]
-            for call in step.branches[chain]:
-                labels = 4 * len(stack) * plane * sum(kind == "labels" for _, kind in call.outputs)
-                call_bytes = stack_bytes * call.memory + plane * call.scratch
-                call_peak = max(call_peak, call_bytes + labels)
-                if "gpu" in call.devices:
-                    gpu = max(gpu, call_bytes)
-        output = (
-            len(layout.keys[index]) * areas[index] * (sizes[index] + _label_bytes(step))
-            if step.own_images
-            else 0
+            left.append(own.left)
+            need.call = need.call.or_more(own.call)
+            need.output += own.output
+        if step.own_images:
+            need.left = reduce(_Images.or_larger, left) if left else before
+    return needs
+
+
+def _chain_need(
+    step: StepPlan, branch: str, planes: int, images: _Images, given: int, scales: _Scales
+) -> _Need:
+    """What a chain takes of one stack; ``given`` is the number of label stacks that it is handed."""
+    stack = planes * images.area * images.itemsize
+    labels = 4 * planes * images.area * given
+    # While a stack is read, its planes are there as well.
+    peak = _Peak(max(2 * stack, stack + labels + (labels / given if given else 0)))
+    made = 0.0
+    for number, call in enumerate(step.branches[branch]):
+        scale = scales.of(step, call, images.pixel_size)
+        area = images.area * scale**2 * (planes if call.mosaic else 1)
+        returned = 1 if call.reduces else planes
+        grown = max(1.0, returned * area / (planes * images.area))
+        own_labels = 4 * returned * area * sum(kind == "labels" for _, kind in call.outputs)
+        taken = (
+            planes * images.area * images.itemsize * grown * call.memory
+            + images.area * max(1.0, scale**2) * call.scratch
+            + labels
+            + own_labels
         )
-        peak = max(peak, kept + held + output + call_peak)
+        # The runner holds the stack that went into a chain until the chain has ended.
+        peak = peak.or_more(_Peak(taken + (stack if number else 0), taken if "gpu" in call.devices else 0))
+        itemsize = images.itemsize if call.dtype == "same" else np.dtype(call.dtype).itemsize
+        images = _Images(area, itemsize, images.pixel_size / scale)
+        planes = returned
+        made += own_labels
+    return _Need(images, peak, planes * images.area * images.itemsize + made)
+
+
+def _plate_need(plan: Plan, index: int, layout: Layout, needs: Mapping[int, _Need]) -> _Need:
+    """What a plate-scope step takes: one stack of the images that it reads, as `PlateData` chooses them."""
+    step = plan.steps[index]
+    stored = (i for i in range(index) if layout.sources[i] is not None and plan.steps[i].written)
+    source = RAW if step.input_source == "pipeline_start" else max(stored, default=RAW)
+    images = needs[source].left
+    stacks = group_stacks(_keys(layout, source), step.variable_components)
+    largest = max((len(stack) for _, stack in stacks), default=0) * images.area * images.itemsize
+    taken = max(largest * call.memory + images.area * call.scratch for call in step.calls)
+    return _Need(images, _Peak(taken))
+
+
+def _keys(layout: Layout, source: int) -> tuple[PlaneKey, ...]:
+    return layout.planes if source == RAW else layout.keys[source]
+
+
+def _label_sets(plan: Plan, index: int, layout: Layout, chain: Sequence[CallPlan]) -> int:
+    """How many label stacks of earlier steps a chain of a step is handed."""
+    makers = {name: last_producer(plan.steps[:index], layout, name) for name in looked_up(chain)}
+    return sum(
+        maker is not None
+        and (name, "labels") in {output for c in plan.steps[maker].calls for output in c.outputs}
+        for name, maker in makers.items()
+    )
+
+
+def _stage_peak(plan: Plan, stage: StagePlan, needs: Mapping[int, _Need]) -> _Peak:
+    """The peak of a stage over one unit."""
+    peak = _Peak()
+    held = kept = 0.0
+    for index in stage.steps:
+        if index not in needs:
+            continue
+        step, need = plan.steps[index], needs[index]
+        output = need.output if step.own_images else 0.0
+        peak = peak.or_more(_Peak(kept + held + output + need.call.host, need.call.gpu))
         held = output if step.own_images else held  # the next step replaces it
         kept += output if step.written else 0  # written ones stay until the stage publishes
-    return max(peak, kept * (1 + WRITE_FACTOR)), gpu
-
-
-def _itemsize(step: StepPlan, size: int) -> int:
-    """Bytes per pixel that a step leaves, given those it gets."""
-    declared = [call.dtype for call in step.calls if call.dtype != "same"]
-    return max((np.dtype(name).itemsize for name in declared), default=size) if step.own_images else size
-
-
-def _label_bytes(step: StepPlan) -> int:
-    return 4 * max(sum(kind == "labels" for _, kind in call.outputs) for call in step.calls)
-
-
-def _largest_stack(keys: Iterable[PlaneKey], step: StepPlan) -> int:
-    return max((len(stack) for _, stack in group_stacks(keys, step.variable_components)), default=0)
+    return peak.or_more(_Peak(kept * (1 + WRITE_FACTOR)))
 
 
 def _largest(plan: Plan, stage: StagePlan) -> str:

@@ -20,7 +20,7 @@ from hcs_steps.errors import ConfigError, nearest
 from hcs_steps.frozen import FrozenDict, freeze
 from hcs_steps.storage.protocol import PlaneKey
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 RAW = -1
 """Stands for the plate's own images where a step index is expected."""
 PLATE_UNIT = "plate"
@@ -156,7 +156,10 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class PlateInfo(Frozen):
-    """What a job needs to know of the plate besides its planes."""
+    """What a job needs to know of the plate besides its planes.
+
+    ``correction`` hashes the illumination correction that the microscope keeps with the plate.
+    """
 
     id: str
     path: str
@@ -166,6 +169,7 @@ class PlateInfo(Frozen):
     channels: Mapping[str, str]
     grid_dimensions: tuple[int, int] | None
     pixel_size_um: float | None
+    correction: str = ""
 
 
 @dataclass(frozen=True)
@@ -245,11 +249,20 @@ class Plan(Frozen):
         return {job: units for job, units in chosen.items() if units}
 
     def fingerprint(self, stage: StagePlan, unit: str) -> str:
-        """What a unit's results in a stage depend on: the steps, everything upstream, and its raw planes."""
+        """What a unit's results in a stage depend on: the steps, everything upstream, and its raw planes; a
+        plate's on those of all units, and on what else its step can read of the plate.
+        """
         if unit == PLATE_UNIT:
-            return digest(stage.fingerprint, *(f"{name}:{u.raw}" for name, u in sorted(self.units.items())))
-        found = self.units[unit]
-        return digest(stage.fingerprint, found.raw, found.refused, self._shape(stage.name, found.layout))
+            correction = self.plate.correction if stage.steps else ""
+            units = sorted(self.units.items())
+            return digest(
+                stage.fingerprint, correction, *(digest(name, *self._seen(stage, u)) for name, u in units)
+            )
+        return digest(stage.fingerprint, *self._seen(stage, self.units[unit]))
+
+    def _seen(self, stage: StagePlan, unit: UnitPlan) -> tuple[str, ...]:
+        """What a stage sees of a unit: its raw planes, why it cannot run, which planes are in use and where."""
+        return unit.raw, unit.refused, self._shape(stage.name, unit.layout)
 
     def job_fingerprint(self, stage: StagePlan, units: Sequence[str]) -> str:
         """The fingerprints of a job's units in one."""

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+LARGEST_FOLDER = 10_000
+"""Files in a folder that an argument names: every call of snakemake looks at all of them."""
 
 
 def source_hash(func: Callable[..., Any]) -> str:
@@ -31,19 +37,62 @@ def source_hash(func: Callable[..., Any]) -> str:
     return state.hexdigest()
 
 
-def file_states(names: Iterable[str], arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Which files the arguments of these names give, by name: path, size and time of change, "" if not there."""
-    states = {}
-    for name in names:
-        path = arguments.get(name)
-        if path is not None:
-            try:
-                facts = Path(str(path)).expanduser().stat()
-            except OSError:
-                states[name] = ""
-            else:
-                states[name] = f"{path}:{facts.st_size}:{facts.st_mtime_ns}"
-    return states
+def named_files(
+    func: Callable[..., Any], names: Iterable[str], arguments: Mapping[str, Any]
+) -> dict[str, str]:
+    """The paths that the parameters of these names have in a call of ``func``, their defaults included."""
+    try:
+        parameters = tuple(inspect.signature(func).parameters.values())
+    except (TypeError, ValueError):  # compiled functions may not tell their signature
+        parameters = ()
+    values = {p.name: p.default for p in parameters if p.default is not p.empty} | dict(arguments)
+    return {name: str(values[name]) for name in names if values.get(name) is not None}
+
+
+def file_state(path: str) -> str:
+    """Path, size and time of change of a file, or of all files of a folder; "" if it is not there, cannot be read,
+    or is a folder of more than `LARGEST_FOLDER` files.
+    """
+    if not path:  # which would be the working directory
+        return ""
+    try:
+        where = Path(path).expanduser()
+        if not where.is_dir():
+            return f"{path}:{_facts(where)}"
+        files = list(islice(_files(where), LARGEST_FOLDER + 1))
+        listing = "\n".join(sorted(f"{file.relative_to(where)}:{_state_in_folder(file)}" for file in files))
+    except (OSError, ValueError, RuntimeError):  # not a path at all, a user whom nobody knows
+        return ""
+    if len(files) > LARGEST_FOLDER:
+        return ""
+    return f"{path}:{hashlib.blake2b(listing.encode('utf-8', 'surrogateescape'), digest_size=16).hexdigest()}"
+
+
+def _facts(file: Path) -> str:
+    facts = file.stat()
+    return f"{facts.st_size}:{facts.st_mtime_ns}"
+
+
+def _state_in_folder(file: Path) -> str:
+    try:
+        return _facts(file)
+    except OSError:  # a link to nowhere
+        return ""
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files in a folder and the folders in it, each folder once, whatever links there are."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    entered: set[str] = set()
+    for here, folders, files in os.walk(folder, followlinks=True, onerror=fail):
+        if os.path.realpath(here) in entered:
+            folders.clear()
+            continue
+        entered.add(os.path.realpath(here))
+        yield from (Path(here, name) for name in files)
 
 
 def _root(module: str, path: Path) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hcs_steps import __version__
-from hcs_steps.compile.plan import RAW, Layout, Plan, StagePlan, StepPlan, digest, plain_values
+from hcs_steps.compile.plan import RAW, CallPlan, Layout, Plan, StagePlan, StepPlan, digest, plain_values
 from hcs_steps.compile.request import Request
 from hcs_steps.compile.steps import stored
 from hcs_steps.errors import HcsError
@@ -95,18 +95,34 @@ def _upstream(plan: Plan, steps: Sequence[int], stages: Sequence[StagePlan]) -> 
     for index in steps:
         sources = {layout.sources[index] for layout in plan.layouts}
         needed |= {home[s] for s in sources if s is not None and s != RAW and s in home}
-        for call in plan.steps[index].calls:
-            for name in call.injected:
-                producer = last_producer(plan.steps[:index], name)
-                if producer is not None and producer in home:
-                    needed.add(home[producer])
+        wanted = {name for chain in plan.steps[index].branches.values() for name in looked_up(chain)}
+        for layout in plan.layouts:
+            if layout.sources[index] is not None:
+                producers = {last_producer(plan.steps[:index], layout, name) for name in wanted}
+                needed |= {home[p] for p in producers if p is not None and p in home}
     return tuple(stage.name for stage in stages if stage.name in needed)
 
 
-def last_producer(steps: Sequence[StepPlan], output: str) -> int | None:
-    """Index of the last of ``steps`` that returns an output of that name, or None."""
+def looked_up(chain: Sequence[CallPlan]) -> set[str]:
+    """Names that are filled from outside a chain: injected, and not returned for certain by a call before."""
+    wanted: set[str] = set()
+    made: set[str] = set()
+    for call in chain:
+        wanted |= set(call.injected) - made
+        made |= {name for name, _ in call.outputs[: len(call.outputs) - call.optional]}
+    return wanted
+
+
+def last_producer(steps: Sequence[StepPlan], layout: Layout, output: str) -> int | None:
+    """Index of the last of ``steps`` that returns an output of that name for the units of a layout, or None.
+
+    What a plate-scope step returns is for all units.
+    """
     makers = [
-        i for i, step in enumerate(steps) if any(name == output for c in step.calls for name, _ in c.outputs)
+        i
+        for i, step in enumerate(steps)
+        if (step.scope == "plate" or layout.sources[i] is not None)
+        and any(name == output for c in step.calls for name, _ in c.outputs)
     ]
     return makers[-1] if makers else None
 

@@ -6,15 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from hcs_steps.compile.calls import plan_call, stacked_components
-from hcs_steps.compile.plan import CallPlan, Plan, PlateInfo, StepPlan, StoreSettings
+from hcs_steps.compile.plan import CallPlan, Plan, PlateInfo, StepPlan, StoreSettings, digest
 from hcs_steps.compile.request import Request
 from hcs_steps.compile.units import LayoutBook, RawUnit, select_units
 from hcs_steps.errors import ConfigError, HcsError, PipelineError, nearest
 from hcs_steps.pipeline.enums import Backend, GroupBy, MaterializationBackend, Scope, Unlisted
 from hcs_steps.pipeline.step import FunctionStep
 from hcs_steps.plate import expand_wells
+from hcs_steps.plate.flatfield import correction_state
 from hcs_steps.plate.inventory import Inventory
 
 SUFFIXES = {Backend.ZARR.value: ".ome.zarr"}
@@ -22,6 +24,12 @@ SUFFIXES = {Backend.ZARR.value: ".ome.zarr"}
 
 RESERVED = frozenset({"consolidate", "finish", "all"})
 """Names of the rules that every workflow has."""
+
+RESERVED_TABLES = frozenset({"wells", "failures", "inventory"})
+"""Tables that every plate has, all in one folder if the tables' folder is that of the results."""
+
+Sources = tuple[tuple[str, str], ...]
+"""What a table is made of: (step, output) pairs."""
 
 
 def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
@@ -42,6 +50,8 @@ def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
                 merged = {min(channels, default=1): planned.name}
     applies, filter_problems = _applies(request, raw_units)
     problems += filter_problems
+    tables, table_problems = _tables(steps)
+    problems += table_problems
     if problems:
         return plan, problems
     steps = _place_images(steps, request)
@@ -66,7 +76,7 @@ def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
             layouts=tuple(book.layouts),
             units=units,
             jobs=_chunks(tuple(units), request.options.units_per_job),
-            tables=_tables(steps),
+            tables=tables,
             storage=StoreSettings(zarr.compressor.value, zarr.compression_level, zarr.chunk_strategy.value),
             store_types=dict(request.options.store_types),
             search_path=request.options.search_path,
@@ -112,7 +122,7 @@ def _plan_step(
     units: Mapping[str, RawUnit],
     channels: Mapping[int, str],
 ) -> tuple[StepPlan | None, list[HcsError]]:
-    problems: list[HcsError] = []
+    problems = _check_plate_scope(step) if step.scope is Scope.PLATE else []
     branches: dict[str, tuple[CallPlan, ...]] = {}
     for branch, chain in step.pattern.items():
         calls = []
@@ -124,6 +134,7 @@ def _plan_step(
                 calls.append(planned)
                 inside |= {name for name, _ in planned.outputs}
         branches[branch or ""] = tuple(calls)
+    problems += _check_outputs(step, branches)
     if problems:  # among them functions that are not there, of which nothing is known
         return None, [*_check_pattern(step, step.variable_components or (), units, channels), *problems]
     components, problems = stacked_components(step, request.options.search_path, request.options.parallel_by)
@@ -148,6 +159,65 @@ def _plan_step(
         ),
         [],
     )
+
+
+def _check_plate_scope(step: FunctionStep) -> list[HcsError]:
+    """What a step says that has no meaning for one call over the whole plate."""
+    where = f"Step {step.name!r} has scope 'plate': its function is called once, with the whole plate"
+    problems: list[HcsError] = []
+    if None not in step.pattern:
+        problems.append(
+            PipelineError(
+                f"{where}, and cannot be chosen by {step.group_by.value} ({', '.join(map(str, step.pattern))}).",
+                hint="Name one function; which channels it works on is one of its arguments, for instance "
+                "{use: estimate_flatfield, with: {channels: [DAPI]}}.",
+            )
+        )
+    if step.well_filter is not None:
+        problems.append(
+            PipelineError(
+                f"{where}, and cannot have a well_filter.",
+                hint="Take it out. 'select' chooses the wells that the whole pipeline runs on.",
+            )
+        )
+    return problems
+
+
+def _check_outputs(step: FunctionStep, branches: Mapping[str, Sequence[CallPlan]]) -> list[HcsError]:
+    """Outputs of one step that would take each other's place.
+
+    A chain returns every name once. Branches may return the same one, which is then one output of the step.
+    """
+    where, hint = (
+        f"Step {step.name!r}",
+        "Rename one of them with 'as'; upper and lower case are the same here.",
+    )
+    problems: list[HcsError] = []
+    known: dict[str, tuple[str, str]] = {}
+    for chain in branches.values():
+        returned: dict[str, tuple[str, str]] = {}
+        for call in chain:
+            for name, kind in call.outputs:
+                other, maker = returned.setdefault(name.casefold(), (name, ""))
+                if maker:
+                    problems.append(
+                        PipelineError(
+                            f"{where} gets two outputs of one stack called {other!r} (from {maker}) and {name!r} (from "
+                            f"{call.function}), and would keep only one.",
+                            hint=hint,
+                        )
+                    )
+                returned[name.casefold()] = (name, call.function)
+                other, other_kind = known.setdefault(name.casefold(), (name, kind))
+                if not maker and (other, other_kind) != (name, kind):
+                    problems.append(
+                        PipelineError(
+                            f"{where}: one branch returns {other!r}, of the kind {other_kind}, and another "
+                            f"{name!r}, of the kind {kind}.",
+                            hint=hint,
+                        )
+                    )
+    return problems
 
 
 def _check_pattern(
@@ -296,16 +366,27 @@ def _chunks(units: Sequence[str], size: int) -> dict[str, tuple[str, ...]]:
     return {c[0] if len(c) == 1 else f"{c[0]}-{c[-1]}": c for c in chunks}
 
 
-def _tables(steps: Sequence[StepPlan]) -> dict[str, tuple[tuple[str, str], ...]]:
+def _tables(steps: Sequence[StepPlan]) -> tuple[dict[str, Sources], list[HcsError]]:
     """Table name -> where its rows come from; two steps with the same output get a table each."""
     found = dict.fromkeys(
         (s.name, name) for s in steps for c in s.calls for name, kind in c.outputs if kind == "table"
     )
     counts = [name for _, name in found]
-    return {
-        (name if counts.count(name) == 1 else f"{step}_{name}"): ((step, name),)
-        for step, name in sorted(found)
-    }
+    tables: dict[str, Sources] = {}
+    taken = dict.fromkeys(RESERVED_TABLES, "which every plate has")
+    problems: list[HcsError] = []
+    for step, name in sorted(found):
+        table = name if counts.count(name) == 1 else f"{step}_{name}"
+        if table.casefold() in taken:
+            problems.append(
+                PipelineError(
+                    f"The table {name!r} of step {step!r} would be written as {table!r}, {taken[table.casefold()]}.",
+                    hint="Rename it with 'as'; upper and lower case are the same here.",
+                )
+            )
+        taken[table.casefold()] = f"as the table {name!r} of step {step!r}"
+        tables[table] = ((step, name),)
+    return tables, problems
 
 
 def _channels_in_use(inventory: Inventory, units: Mapping[str, RawUnit]) -> dict[int, str]:
@@ -330,4 +411,5 @@ def _plate_info(request: Request, channels: Mapping[int, str]) -> PlateInfo:
         channels={str(number): name for number, name in channels.items()},
         grid_dimensions=inventory.grid_dimensions,
         pixel_size_um=size if size == size else None,  # NaN is not JSON
+        correction=digest(correction_state(Path(inventory.plate_path), inventory.metadata)),
     )

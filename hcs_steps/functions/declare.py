@@ -4,7 +4,7 @@ A step function is pure: ``f(stack, **params) -> stack`` or ``(stack, out1, out2
 (N, Y, X) and ``out1, out2, ...`` are the outputs named by the decorator, in that order. Undecorated functions
 work too: they return a stack of as many planes as they got and no named outputs.
 
-A parameter that the pipeline does not set is filled by name when it is called
+A parameter that the pipeline does not set, of a function that is given a stack, is filled by name when it is called
 
 - ``planes``: the plane table of the stack, a mapping of columns, one row per plane, see `PLANE_COLUMNS`;
 - ``grid_dimensions``: (rows, columns) of the grid that the sites of the stack lie in, or None;
@@ -14,11 +14,14 @@ A parameter that the pipeline does not set is filled by name when it is called
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from numpy.typing import NDArray
+
+from hcs_steps.errors import PipelineError, nearest
 
 Table = Mapping[str, NDArray[Any]]
 """Columns of equal length by name. In a step function's table output, an integer column ``plane`` says which
@@ -36,6 +39,9 @@ PLANE_COLUMNS = (
 Geometry = Callable[[Table, tuple[int, int, int], tuple[int, int, int], Mapping[str, Any]], Table]
 """See ``geometry`` of `FunctionSpec`."""
 
+Scale = Callable[[Mapping[str, Any], float], float]
+"""See ``scale`` of `FunctionSpec`."""
+
 OutputKind = Literal["table", "labels", "array", "value"]
 
 
@@ -45,12 +51,26 @@ class Output:
 
     ``table``: a `Table` (or a DataFrame); ``labels``: a uint32 label stack shaped like the returned stack;
     ``array``: any numeric array; ``value``: anything JSON can hold (numbers, strings, lists, mappings). An
-    ``optional`` output comes back only if an argument asks for it; it stands behind those that always do.
+    ``optional`` output comes back only if an argument asks for it; it stands behind those that always do. The
+    ``name`` also names parameters and files, so `PipelineError` if it is not a plain word.
     """
 
     name: str
     kind: OutputKind
     optional: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,99}", self.name):
+            raise PipelineError(
+                f"An output cannot be called {self.name!r}.",
+                hint="Its name also names files: a letter, then letters, digits and _, at most 100 in all.",
+            )
+        kinds = get_args(OutputKind)
+        if self.kind not in kinds:
+            raise PipelineError(
+                f"The output {self.name!r} cannot be of the kind {self.kind!r}.",
+                hint=nearest(str(self.kind), kinds),
+            )
 
 
 @dataclass(frozen=True)
@@ -69,8 +89,9 @@ class FunctionSpec:
         Data type of the returned stack: ``"same"`` as the input or a NumPy name.
     memory, scratch
         Peak host or device bytes while the function runs: ``memory`` times the bytes of its input stack, the
-        input itself included, and ``scratch`` bytes per pixel of one plane. A function that works plane by
-        plane needs scratch; one that holds several whole stacks needs memory.
+        input itself included, and ``scratch`` bytes per pixel of one plane; of the larger ones, where more pixels
+        come back than went in. Labels come on top, those it takes and those it returns. A function that works
+        plane by plane needs scratch; one that holds several whole stacks needs memory.
     devices
         Where it can run: ``("cpu",)`` or ``("cpu", "gpu")``. On the GPU it is handed CuPy arrays.
     scope
@@ -84,7 +105,12 @@ class FunctionSpec:
         Parameters that name files which the result depends on, such as a model's weights. A plan notices when
         one is replaced, and refuses one that is not there.
     mosaic
-        True: the returned plane may be as large as all planes of the stack together.
+        True: the returned plane may be as large as all planes of the stack together, at their pixel size.
+    scale
+        How many pixels along each axis of a plane come back per pixel of the stack, for a function that changes
+        their size: ``scale(params, pixel_size_um)`` with the call's arguments by name and the edge length of the
+        stack's pixels, NaN if unknown. What it raises is an error of the pipeline, reported before anything runs.
+        None: as many as before, or fewer.
     geometry
         How the plane table changes, for a function that returns planes of other places or another pixel
         size: ``geometry(planes, before, after, params) -> planes`` with the (N, Y, X) shapes before and after the
@@ -103,6 +129,7 @@ class FunctionSpec:
     needs_stacks: bool = False
     files: tuple[str, ...] = ()
     mosaic: bool = False
+    scale: Scale | None = None
     geometry: Geometry | None = None
 
 
@@ -127,6 +154,7 @@ def step_function(
     needs_stacks: bool = False,
     files: tuple[str, ...] = (),
     mosaic: bool = False,
+    scale: Scale | None = None,
     geometry: Geometry | None = None,
 ) -> Callable[[F], F]:
     """Declare a step function; see `FunctionSpec` for the parameters. Returns the function itself.
@@ -155,6 +183,7 @@ def step_function(
         needs_stacks=needs_stacks,
         files=files,
         mosaic=mosaic,
+        scale=scale,
         geometry=geometry,
     )
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     Fields = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
+_FILES = ("shading_files", "dark_files")
+_FACTS = ("flatfield_corrected", "flatfield", *_FILES)
+"""The inventory's metadata on the correction; those of `_FILES` name images."""
+
+
 def vendor_flatfield(
     plate: Path, metadata: Mapping[str, str], channel: int, shape: tuple[int, int]
 ) -> Fields | None:
@@ -44,6 +49,23 @@ def vendor_flatfield(
         return None
     dark = json.loads(metadata.get("dark_files", "{}")).get(key)
     return _from_images(plate, shading, dark, shape)
+
+
+def correction_state(plate: Path, metadata: Mapping[str, str]) -> str:
+    """What `vendor_flatfield` reads of a plate, as text that changes whenever its result may: the facts, and the
+    path, size and time of change of the images that they name.
+    """
+    known = {name: metadata[name] for name in _FACTS if name in metadata}
+    named = {path for name in _FILES for path in json.loads(known.get(name, "{}")).values() if path}
+    return json.dumps([known, [_file_facts(plate, path) for path in sorted(named)]], sort_keys=True)
+
+
+def _file_facts(plate: Path, path: str) -> tuple[str, int, int]:
+    try:
+        facts = (plate / path).stat()
+    except OSError:  # whoever reads the image says so
+        return path, -1, -1
+    return path, facts.st_size, facts.st_mtime_ns
 
 
 def _from_profile(profile: Mapping[str, Any], shape: tuple[int, int]) -> Fields | None:

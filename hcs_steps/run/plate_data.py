@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hcs_steps.compile.plan import PLATE_UNIT, RAW, Plan, StagePlan
+from hcs_steps.compile.stages import last_producer
 from hcs_steps.compile.units import channel_names, key_of
 from hcs_steps.errors import HcsError, StepError
 from hcs_steps.pipeline.stacks import group_stacks
@@ -44,14 +45,21 @@ class PlateData:
         self.missing: tuple[str, ...] = tuple(unit for unit in plan.units if unit not in set(complete))
 
     def table(self, name: str) -> Mapping[str, Any]:
-        """All rows of an earlier step's table, by its output name, of the units that are there."""
-        folder = self._results.root
-        paths = [
-            folder / outputs["tables"][name]["path"]
-            for record in self._records.values()
-            for outputs in record["outputs"].values()
-            if name in outputs["tables"]
-        ]
+        """All rows of a table, by its output name, of the units that are there.
+
+        Each unit's are those of the last step before that returns it for the unit; what an earlier plate-scope step
+        returned counts where no unit has a later one.
+        """
+        steps = self._plan.steps
+        made = [(self._producer(unit, name), unit) for unit in self.units]
+        parts = dict.fromkeys(
+            (step, unit if steps[step].scope == "unit" else PLATE_UNIT)
+            for step, unit in made
+            if step is not None
+        )
+        chosen = [part for part in parts if part[1] != PLATE_UNIT] or parts
+        found = [self._outputs(step, unit).get("tables", {}) for step, unit in chosen]
+        paths = [self._results.root / tables[name]["path"] for tables in found if name in tables]
         if not paths:
             raise StepError(f"No unit has a table {name!r}.", hint="Check the outputs of the steps before.")
         tables = [read_table(path) for path in paths]
@@ -128,6 +136,18 @@ class PlateData:
     @cached_property
     def _inventory(self) -> Any:
         return read_inventory_file(self._results.inventory)
+
+    def _producer(self, unit: str, name: str) -> int | None:
+        """The last step before that returns an output of that name for a unit."""
+        layout = self._plan.layouts[self._plan.units[unit].layout]
+        return last_producer(self._plan.steps[: self._index], layout, name)
+
+    def _outputs(self, step: int, unit: str) -> Mapping[str, Any]:
+        """What the record of a step says of its named outputs; nothing where it has none."""
+        stage = next(s for s in self._plan.stages if step in s.steps)
+        record = self._records.get((stage.name, unit), {"outputs": {}})
+        outputs: Mapping[str, Any] = record["outputs"].get(self._plan.steps[step].name, {})
+        return outputs
 
     @property
     def _index(self) -> int:

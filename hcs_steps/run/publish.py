@@ -16,9 +16,10 @@ from hcs_steps.pipeline.step import plain
 from hcs_steps.plate.inventory import NAN, Plane
 from hcs_steps.plate.listing import IMAGE_SUFFIXES
 from hcs_steps.results import Results
+from hcs_steps.run.calls import NamedOutput
 from hcs_steps.run.made import Made
+from hcs_steps.run.places import Places, place_of, place_row
 from hcs_steps.run.records import read_json
-from hcs_steps.run.tables import CELL, LENGTHS, moved_planes
 from hcs_steps.run.unit import ProcessingContext, UnitResult, UnitRun
 from hcs_steps.storage.protocol import Image, ImageMeta, ImageStore, PlaneKey
 from hcs_steps.storage.tables import read_array, read_table, write_array, write_table
@@ -47,30 +48,25 @@ def compute_unit(
         step = plan.steps[index]
         if step.written and index in made.images:
             labels = _labels(made, index)
-            meta = image_meta(context, index, made.planes.get(index))
+            meta = image_meta(context, index, made.places[index])
             images = made.images[index]
             published.add(
                 stores(index).publish(context.well, images, labels, meta), Path(step.store).parent.as_posix()
             )
-        published.outputs[step.name] = _publish_outputs(context, made, index, results, published)
+        published.outputs[step.name] = _publish_outputs(run, index, results, published)
     if context.layout.blank:
         published.notes.append(f"{len(context.layout.blank)} missing planes were read as zeros")
     published.seconds["write"] = time.perf_counter() - started
     return published
 
 
-def image_meta(
-    context: ProcessingContext, index: int, moved: Mapping[PlaneKey, Plane] | None = None
-) -> ImageMeta:
-    """What the store of a step is told of a unit's images; ``moved`` says where they lie if elsewhere."""
-    size = context.plan.plate.pixel_size_um
-    planes = context.planes
-    if moved is not None:
-        planes = moved
-        keys = context.layout.keys[index]
-        size = next((moved[key].pixel_size_um for key in keys if key in moved), size)
+def image_meta(context: ProcessingContext, index: int, places: Places) -> ImageMeta:
+    """What the store of a step is told of a unit's images, which lie at ``places``."""
+    size = next((place.pixel_size_um for place in places.values()), context.plan.plate.pixel_size_um)
     positions = {
-        k.site: (p.x_um, p.y_um) for k, p in sorted(planes.items(), reverse=True) if p.x_um == p.x_um
+        key.site: (place.x_um, place.y_um)
+        for key, place in sorted(places.items(), reverse=True)
+        if place.x_um == place.x_um
     }
     return ImageMeta(
         channels=context.channels(index),
@@ -115,10 +111,11 @@ def _labels(made: UnitResult, index: int) -> dict[str, dict[PlaneKey, Image]]:
     return labels
 
 
-def _publish_outputs(
-    context: ProcessingContext, made: UnitResult, index: int, results: Results, published: Made
-) -> dict[str, Any]:
-    """Write a step's tables and arrays; returns what its record says about all its named outputs."""
+def _publish_outputs(run: UnitRun, index: int, results: Results, published: Made) -> dict[str, Any]:
+    """Write a step's tables and arrays; returns what its record says about all its named outputs, and of images
+    that lie elsewhere than the plate's own, where.
+    """
+    context, made = run.context, run.result
     plan, unit, step = context.plan, context.unit, context.plan.steps[index]
     names = context.channels(index)
     tables = {}
@@ -132,28 +129,21 @@ def _publish_outputs(
         }
     calls = []
     for number, call in enumerate(made.calls[index]):
-        arrays, values = {}, {}
+        arrays, scales, values = {}, {}, {}
         for name, output in call.outputs.items():
             if output.kind == "array":
                 path = results.array(step.name, unit, name, number)
                 write_array(path, to_numpy(output.value))
                 arrays[name] = published.add_file(results, path)
+                scales[name] = output.scale
             elif output.kind == "value":
                 values[name] = plain(output.value)
         if arrays or values:
-            calls.append({"group": dict(call.group), "arrays": arrays, "values": values})
-    moved = made.planes.get(index, {})
-    places = [[*key, *_place(moved[key])] for key in context.layout.keys[index] if key in moved]
-    return {"tables": tables, "calls": calls} | ({"planes": places} if places else {})
-
-
-_PLACE = (*LENGTHS, *CELL)
-
-
-def _place(plane: Plane) -> list[float | None]:
-    """What a function's geometry may change of a plane, as JSON holds it: None for unknown."""
-    values = [getattr(plane, name) for name in _PLACE]
-    return [None if value != value else value for value in values]
+            calls.append({"group": dict(call.group), "arrays": arrays, "scales": scales, "values": values})
+    moved = [
+        place_row(key, place) for key, place in made.places[index].items() if place is not run.raw_places[key]
+    ]
+    return {"tables": tables, "calls": calls} | ({"planes": moved} if moved else {})
 
 
 def _rows_by_plane(made: UnitResult, index: int, name: str) -> list[tuple[PlaneKey, int]]:
@@ -179,38 +169,36 @@ class EarlierOutputs:
         self.results = results
         self.unit = unit
 
-    def find(self, producer: int, name: str) -> tuple[list[Mapping[str, int]], list[Any]] | None:
-        """(fixed components, values) of every call of a step that returned the output; None if there is
-        none.
+    def find(self, producer: int, name: str) -> list[tuple[Mapping[str, int], NamedOutput]]:
+        """(fixed components, output) of every call of a step that returned a table, an array or a value of that
+        name.
         """
         outputs = self._outputs(producer)
-        if outputs is None:
-            return None
-        if name in outputs["tables"]:
-            return [{}], [read_table(self.results.root / outputs["tables"][name]["path"])]
-        groups: list[Mapping[str, int]] = []
-        values: list[Any] = []
-        for call in outputs["calls"]:
+        root = self.results.root
+        if name in outputs.get("tables", {}):
+            return [({}, NamedOutput("table", read_table(root / outputs["tables"][name]["path"]), ()))]
+        found: list[tuple[Mapping[str, int], NamedOutput]] = []
+        for call in outputs.get("calls", ()):
             if name in call["arrays"]:
-                groups.append(call["group"])
-                values.append(read_array(self.results.root / call["arrays"][name]))
+                array = read_array(root / call["arrays"][name])
+                scale = call.get("scales", {}).get(
+                    name
+                )  # a plate-scope step's array belongs to no unit's images
+                found.append((call["group"], NamedOutput("array", array, (), scale)))
             elif name in call["values"]:
-                groups.append(call["group"])
-                values.append(call["values"][name])
-        return (groups, values) if groups else None
+                found.append((call["group"], NamedOutput("value", call["values"][name], ())))
+        return found
 
-    def planes(self, step: int, raw: Mapping[PlaneKey, Plane]) -> Mapping[PlaneKey, Plane]:
-        """Where the images of a step lie; ``raw`` if where the raw planes do."""
-        rows = (self._outputs(step) or {}).get("planes", ())
-        if not rows:
-            return raw
-        tables = {n: np.array([NAN if r[i] is None else r[i] for r in rows]) for i, n in enumerate(_PLACE, 4)}
-        return {**raw, **moved_planes(tables, [PlaneKey(*row[:4]) for row in rows], raw)}
+    def places(self, step: int, raw: Places) -> Places:
+        """Where the images of a step lie; ``raw`` is where the plate's own do."""
+        keys = self.plan.layouts[self.plan.units[self.unit].layout].keys[step]
+        moved = dict(place_of(row, raw) for row in self._outputs(step).get("planes", ()))
+        return {key: moved.get(key, raw[key]) for key in keys if key in raw}
 
-    def _outputs(self, producer: int) -> Mapping[str, Any] | None:
+    def _outputs(self, producer: int) -> Mapping[str, Any]:
         step = self.plan.steps[producer]
         stage = next(s for s in self.plan.stages if producer in s.steps)
         unit = PLATE_UNIT if stage.scope == "plate" else self.unit
         record = read_json(self.results.record(stage.name, unit)) or {}
-        outputs: Mapping[str, Any] | None = record.get("outputs", {}).get(step.name)
+        outputs: Mapping[str, Any] = record.get("outputs", {}).get(step.name, {})
         return outputs

@@ -1,17 +1,14 @@
-"""Tables between functions and files: plane tables in, rows with plate, well and plane out."""
+"""Tables that functions return: rows with plate, well and plane."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from hcs_steps.errors import StepError
-from hcs_steps.functions.declare import Table
-from hcs_steps.plate.findings import Cell
-from hcs_steps.plate.inventory import NAN, Plane
-from hcs_steps.plate.sites import extent
+from hcs_steps.plate.inventory import NAN
 from hcs_steps.run.calls import CallResult
 from hcs_steps.storage.protocol import PlaneKey
 from hcs_steps.storage.tables import as_columns
@@ -22,61 +19,6 @@ METADATA = {
     "Metadata_Timepoint": "timepoint",
 }
 """Columns that say which plane a row belongs to, besides plate, well and channel."""
-
-
-LENGTHS = ("x_um", "y_um", "z_um", "pixel_size_um")
-CELL = ("grid_row", "grid_column")
-"""What a function's geometry may change of a plane."""
-
-
-def plane_table(
-    well: str, keys: Iterable[PlaneKey], planes: Mapping[PlaneKey, Plane], channels: Mapping[int, str]
-) -> Table:
-    """The plane table of a stack: see `hcs_steps.functions.declare.PLANE_COLUMNS`."""
-    keys = tuple(keys)
-    at_site = _by_site(planes)
-    # A plane that is missing and reads as blank lies where the others of its site do.
-    found = [planes.get(key) or at_site.get(key.site) for key in keys]
-    lengths = ("x_um", "y_um", "z_um", "time_s", "pixel_size_um")
-    return {
-        "well": np.array([well] * len(keys)),
-        "site": np.array([key.site for key in keys], np.int64),
-        "channel": np.array([key.channel for key in keys], np.int64),
-        "channel_name": np.array([channels.get(key.channel, str(key.channel)) for key in keys]),
-        "z_index": np.array([key.z_index for key in keys], np.int64),
-        "timepoint": np.array([key.timepoint for key in keys], np.int64),
-        **{
-            name: np.array([NAN if p is None else getattr(p, name) for p in found], np.float64)
-            for name in lengths
-        },
-        **{name: np.array([-1 if p is None else getattr(p, name) for p in found], np.int64) for name in CELL},
-    }
-
-
-def moved_planes(
-    table: Table, keys: Sequence[PlaneKey], planes: Mapping[PlaneKey, Plane]
-) -> dict[PlaneKey, Plane]:
-    """``planes`` as a changed plane table of the planes ``keys`` describes them: other places or pixel size."""
-    at_site = _by_site(planes)
-    moved = {}
-    for row, key in enumerate(keys):
-        plane = planes.get(key) or at_site.get(key.site)
-        if plane is not None:
-            lengths: Any = {name: float(table[name][row]) for name in LENGTHS}
-            cells: Any = {name: int(table[name][row]) for name in CELL}
-            moved[key] = plane._replace(**lengths, **cells)
-    return moved
-
-
-def grid_of_sites(keys: Iterable[PlaneKey], planes: Mapping[PlaneKey, Plane]) -> Cell | None:
-    """(rows, columns) of the grid that the sites of a stack lie in; None if one of them has no cell."""
-    at_site = _by_site(planes)
-    cells = {(p.grid_row, p.grid_column) for p in (at_site.get(key.site) for key in keys) if p is not None}
-    return None if not cells or min(min(cell) for cell in cells) < 0 else extent(cells)
-
-
-def _by_site(planes: Mapping[PlaneKey, Plane]) -> dict[int, Plane]:
-    return {key.site: planes[key]._replace(z_um=NAN, time_s=NAN) for key in sorted(planes, reverse=True)}
 
 
 def unit_table(

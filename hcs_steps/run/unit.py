@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 
-from hcs_steps.compile.plan import RAW, Layout, Plan, StagePlan, StepPlan
-from hcs_steps.compile.stages import last_producer
+from hcs_steps.compile.plan import RAW, CallPlan, Layout, Plan, StagePlan, StepPlan
+from hcs_steps.compile.stages import last_producer, looked_up
 from hcs_steps.compile.units import chain_of, channel_names
 from hcs_steps.errors import HcsError, StepError
 from hcs_steps.functions.declare import spec_of
 from hcs_steps.pipeline.registry import resolve
 from hcs_steps.pipeline.stacks import best_match, group_stacks, output_keys
 from hcs_steps.plate.inventory import Plane
-from hcs_steps.run.calls import CallResult, run_chain
+from hcs_steps.run.calls import CallResult, NamedOutput, run_chain
 from hcs_steps.run.images import RawImages
-from hcs_steps.run.tables import grid_of_sites, moved_planes, plane_table, unit_table
+from hcs_steps.run.places import Places, grid_of_sites, moved_places, plane_table, raw_places
+from hcs_steps.run.tables import unit_table
 from hcs_steps.storage.protocol import Image, ImageStore, PlaneKey
 
 
@@ -65,27 +66,28 @@ class StepFailure(StepError):
 
 @dataclass
 class UnitResult:
-    """What the steps of a stage left: images and labels to publish, calls with named outputs, tables,
-    seconds.
+    """What the steps of a stage left: images and labels to publish, where they lie, calls with named outputs,
+    tables, seconds.
     """
 
     images: dict[int, dict[PlaneKey, Image]] = field(default_factory=dict)
     calls: dict[int, list[CallResult]] = field(default_factory=dict)
     tables: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    planes: dict[int, Mapping[PlaneKey, Plane]] = field(default_factory=dict)
-    """Where the planes of a step lie, for steps whose images lie elsewhere than the raw planes."""
+    places: dict[int, Places] = field(default_factory=dict)
     stacks: int = 0
 
 
 class Earlier(Protocol):
     """What earlier stages left of the unit besides images."""
 
-    def find(self, producer: int, name: str) -> tuple[list[Mapping[str, int]], list[Any]] | None:
-        """(fixed components, values) of every call of a step that returned the output; None if there is none."""
+    def find(self, producer: int, name: str) -> list[tuple[Mapping[str, int], NamedOutput]]:
+        """(fixed components, output) of every call of a step that returned a table, an array or a value of that
+        name.
+        """
 
-    def planes(self, step: int, raw: Mapping[PlaneKey, Plane]) -> Mapping[PlaneKey, Plane]:
-        """Where the images of a step lie; ``raw`` if where the raw planes do."""
+    def places(self, step: int, raw: Places) -> Places:
+        """Where the images of a step lie; ``raw`` is where the plate's own do."""
 
 
 class UnitRun:
@@ -109,6 +111,7 @@ class UnitRun:
         self.on_gpu = on_gpu
         plan = context.plan
         self.raw = RawImages(Path(plan.plate.path), context.planes, context.layout)
+        self.raw_places = raw_places(context.layout.planes, context.planes)
         self.result = UnitResult()
 
     def run(self) -> UnitResult:
@@ -134,7 +137,7 @@ class UnitRun:
         images: dict[PlaneKey, Image] = {}
         results: list[CallResult] = []
         places = self._places(source)
-        moved: dict[PlaneKey, Plane] = {}
+        after = dict(places)
         for group, stack_keys in group_stacks(keys, step.variable_components):
             branch = chain_of(step, group, well, channels)
             if branch is None and step.unlisted != "pass":
@@ -147,20 +150,20 @@ class UnitRun:
                 images.update(zip(stack_keys, stack, strict=True))
                 continue
             chain = step.branches[branch]
-            call = CallResult(group)
-            given = self._given(index, step, group, stack_keys, places)
+            place = places.get(stack_keys[0])
+            call = CallResult(group, scale=1.0 if place is None else place.scale)
+            given = self._given(index, chain, group, stack_keys, places)
             asked = any("planes" in c.injected or spec_of(functions[c.function]).geometry for c in chain)
             table = plane_table(self.context.well, stack_keys, places, channels) if asked else {}
             left = run_chain(chain, functions, stack, stack_keys, table, given, call, self.on_gpu)
             kept_keys = output_keys(stack_keys, reduces=any(c.reduces for c in chain))
             images.update(zip(kept_keys, left, strict=True))
             if call.moved is not None:
-                moved.update(moved_planes(call.moved, kept_keys, places))
+                after.update(moved_places(call.moved, call.scale, kept_keys, places))
             results.append(call)
             self.result.stacks += 1
             self.result.seconds[step.name] += time.perf_counter() - read
-        if moved or places is not self.context.planes:
-            self.result.planes[index] = {**places, **moved}
+        self.result.places[index] = {key: after[key] for key in layout.keys[index] if key in after}
         if step.own_images:
             self.result.images[index] = images
         self.result.calls[index] = results
@@ -193,64 +196,66 @@ class UnitRun:
     def _given(
         self,
         index: int,
-        step: StepPlan,
+        chain: Sequence[CallPlan],
         group: Mapping[str, int],
         keys: tuple[PlaneKey, ...],
-        places: Mapping[PlaneKey, Plane],
-    ) -> dict[str, Any]:
-        """Values of the parameters that a call has filled by name, besides its plane table."""
-        names = {name for call in step.calls for name in call.injected}
-        given: dict[str, Any] = {}
-        for name in names:
+        places: Places,
+    ) -> dict[str, NamedOutput]:
+        """What parameters of a chain's calls are filled with by name, besides the plane table."""
+        given: dict[str, NamedOutput] = {}
+        for name in looked_up(chain) - {"planes"}:
             if name == "grid_dimensions":
-                given[name] = grid_of_sites(keys, places)
-            elif name != "planes":
-                found, value = self._earlier_output(index, name, group, keys)
-                if found:
-                    given[name] = value
+                given[name] = NamedOutput("value", grid_of_sites(keys, places), keys)
+            elif (found := self._earlier_output(index, name, group, keys)) is not None:
+                given[name] = found
         return given
 
-    def _places(self, source: int) -> Mapping[PlaneKey, Plane]:
+    def _places(self, source: int) -> Places:
         """Where the planes that a step reads lie."""
         if source == RAW:
-            return self.context.planes
-        if source in self.result.calls:
-            return self.result.planes.get(source, self.context.planes)
-        return self.earlier.planes(source, self.context.planes)
+            return self.raw_places
+        if source in self.result.places:
+            return self.result.places[source]
+        return self.earlier.places(source, self.raw_places)
 
     def _earlier_output(
         self, index: int, name: str, group: Mapping[str, int], keys: tuple[PlaneKey, ...]
-    ) -> tuple[bool, Any]:
+    ) -> NamedOutput | None:
+        """The output of the last step before that was to return it for the unit; None if it did not."""
         plan = self.context.plan
-        producer = last_producer(plan.steps[:index], name)
+        producer = last_producer(plan.steps[:index], self.context.layout, name)
         if producer is None:
-            return False, None
+            return None
         kind = next(k for call in plan.steps[producer].calls for n, k in call.outputs if n == name)
         if kind == "labels":
             return self._earlier_labels(producer, name, keys)
-        if producer in self.result.calls:
-            if kind == "table":
-                return True, self.result.tables[producer].get(name, {})
-            calls = [call for call in self.result.calls[producer] if name in call.outputs]
-            groups, values = [call.group for call in calls], [call.outputs[name].value for call in calls]
+        if producer not in self.result.calls:
+            made = self.earlier.find(producer, name)
+        elif kind == "table":
+            tables = self.result.tables[producer]
+            made = [({}, NamedOutput("table", tables[name], ()))] if name in tables else []
         else:
-            looked_up = self.earlier.find(producer, name)
-            if looked_up is None:
-                return False, None
-            groups, values = looked_up
-        match = best_match(groups, group)
-        return (False, None) if match is None else (True, values[match])
+            calls = self.result.calls[producer]
+            made = [(call.group, call.outputs[name]) for call in calls if name in call.outputs]
+        match = best_match([candidate for candidate, _ in made], group)
+        return None if match is None else replace(made[match][1], made_by=f"step {plan.steps[producer].name}")
 
-    def _earlier_labels(self, producer: int, name: str, keys: tuple[PlaneKey, ...]) -> tuple[bool, Any]:
+    def _earlier_labels(self, producer: int, name: str, keys: tuple[PlaneKey, ...]) -> NamedOutput | None:
         """Labels for the planes of a stack: of the same plane, else of another channel of it."""
         if producer in self.result.calls:
             outputs = [call.outputs[name] for call in self.result.calls[producer] if name in call.outputs]
-            known = {key: labels for o in outputs for key, labels in zip(o.keys, o.value, strict=True)}
-            found = _labelled(keys, known, name)
-            return True, np.stack([known[key] for key in found])
-        store, well = self.stores(producer), self.context.well
-        found = _labelled(keys, tuple(store.keys(well, name)), name)
-        return True, np.stack([store.read(well, key, name) for key in found])
+            held = {key: labels for o in outputs for key, labels in zip(o.keys, o.value, strict=True)}
+            if not held:
+                return None
+            labels = [held[key] for key in _labelled(keys, held, name)]
+        else:
+            store, well = self.stores(producer), self.context.well
+            sites = {key.site for key in self.context.layout.planes}
+            stored = {key for key in store.keys(well, name) if key.site in sites}
+            if not stored:
+                return None
+            labels = [store.read(well, key, name) for key in _labelled(keys, stored, name)]
+        return NamedOutput("labels", np.stack(labels), keys)
 
     def _forget(self, index: int) -> None:
         """Drop images that no later step of the stage reads and that are not to be published."""

@@ -8,7 +8,8 @@ import pytest
 
 from hcs_steps.compile.plan import CallPlan
 from hcs_steps.errors import StepError
-from hcs_steps.run.calls import CallResult, run_chain
+from hcs_steps.functions.declare import step_function
+from hcs_steps.run.calls import CallResult, NamedOutput, run_chain
 from hcs_steps.storage.protocol import PlaneKey
 
 KEYS = (PlaneKey(1, 1, 1, 1), PlaneKey(2, 1, 1, 1))
@@ -36,7 +37,7 @@ def call(name: str = "f", **values: Any) -> CallPlan:
 
 
 def run(
-    function: Callable[..., Any], given: dict[str, Any] | None = None, **values: Any
+    function: Callable[..., Any], given: dict[str, NamedOutput] | None = None, **values: Any
 ) -> tuple[np.ndarray, CallResult]:
     result = CallResult({})
     image = run_chain([call(**values)], {"f": function}, STACK, KEYS, TABLE, given or {}, result, False)
@@ -135,7 +136,9 @@ def test_a_chain_hands_on_images_and_named_outputs() -> None:
         "use": use,
     }
     result = CallResult({})
-    image = run_chain(chain, functions, STACK, KEYS, TABLE, {"n": -1}, result, False)
+    image = run_chain(
+        chain, functions, STACK, KEYS, TABLE, {"n": NamedOutput("value", -1, KEYS)}, result, False
+    )
     assert seen == {"n": 46, "sites": [1], "shape": (1, 3, 4)}
     assert result.outputs["n"].keys == KEYS[:1]
     assert image.max() == 46
@@ -163,6 +166,12 @@ def test_what_is_not_there_to_inject_is_left_to_the_functions_default() -> None:
     run(f, injected=("cells",))
 
 
+def test_what_is_not_there_and_has_no_default_is_named() -> None:
+    with pytest.raises(StepError, match="f needs 'cells', which no step before returned") as caught:
+        run(lambda stack, cells: stack, injected=("cells",))
+    assert caught.value.hint
+
+
 def test_on_a_gpu_a_function_gets_stack_and_labels_there_and_tables_on_the_host(cupy_standin: Any) -> None:
     seen: dict[str, Any] = {}
 
@@ -180,7 +189,7 @@ def test_on_a_gpu_a_function_gets_stack_and_labels_there_and_tables_on_the_host(
     ]
     functions = {"find": find, "masked": masked, "host": lambda stack: np.add(stack, 1)}
     result = CallResult({})
-    given = {"spots": {"y": np.zeros(2)}}
+    given = {"spots": NamedOutput("table", {"y": np.zeros(2)}, ())}
     image = run_chain(chain, functions, STACK, KEYS, TABLE, given, result, True)
     assert seen == {"cells": cupy_standin.ndarray, "site": np.ndarray, "spots": np.ndarray}
     np.testing.assert_array_equal(image, np.where(STACK > 3, STACK, 0) + 1)
@@ -196,3 +205,20 @@ def test_an_optional_output_may_be_left_out_and_a_required_one_not() -> None:
     for returned in (lambda stack: stack, lambda stack: (stack, 1, 2, 3)):
         with pytest.raises(StepError, match="expected the stack and n, picture"):
             run(returned, outputs=outputs, optional=1)
+
+
+def test_an_array_is_refused_on_other_pixels_also_where_their_size_is_not_known() -> None:
+    """Pixels are compared with the plate's own: a plate without a pixel size has them as well."""
+    table = {"pixel_size_um": np.full(2, np.nan)}
+
+    @step_function(geometry=lambda planes, *_: {**planes, "pixel_size_um": planes["pixel_size_um"] * 2})
+    def shrink(stack: Any) -> Any:
+        return stack[:, ::2, ::2]
+
+    chain = [call("find", outputs=(("spots", "array"),)), call("shrink"), call("use", injected=("spots",))]
+    functions = {"find": lambda s: (s, np.zeros(3)), "shrink": shrink, "use": lambda s, spots: s}
+    with pytest.raises(
+        StepError, match=r"'spots', which find made in pixels 0\.5 times as wide as"
+    ) as caught:
+        run_chain(chain, functions, STACK, KEYS, table, {}, CallResult({}), False)
+    assert "before 'spots' is made" in caught.value.hint

@@ -48,6 +48,22 @@ def pass_on(stack, seen):
     return stack, seen
 
 
+@step_function(outputs={"seen": "table"}, changes_image=False)
+def look(stack, mark=0):
+    return stack, {"plane": np.arange(len(stack)), "mark": np.full(len(stack), mark)}
+
+
+@step_function(scope="plate", outputs={"counts": "value"})
+def count_marks(plate):
+    table = plate.table("seen")
+    return Counter(f"{well} {mark}" for well, mark in zip(table["Metadata_Well"], table["mark"], strict=True))
+
+
+@step_function(scope="plate", outputs={"seen": "table"})
+def look_at_all(plate):
+    return {"Metadata_Well": np.array(["all"]), "mark": np.array([len(plate.table("seen")["mark"])])}
+
+
 WELLS = ["A01", "A02", "B01", "B02"]
 
 
@@ -133,3 +149,32 @@ def test_a_new_image_anywhere_recomputes_what_builds_on_the_plate_in_every_well(
     assert before != [60000.0, 60000.0]
     # What comes before the plate's step is computed again for the changed well alone.
     assert [unit for unit in WELLS if times(second)[unit] != first_times[unit]] == ["B02"]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_table_is_that_of_the_last_step_before_which_ran_for_the_unit(run_steps, stored):
+    ran = run_steps(
+        [
+            FunctionStep((look, {"mark": 1}), name="first", force_disk_output=stored),
+            FunctionStep((look, {"mark": 2}), name="second", well_filter=["A01", "A02"]),
+            FunctionStep(count_marks, name="counted", scope="plate"),
+            FunctionStep((look, {"mark": 3}), name="third"),
+        ],
+        wells=["A01", "A02", "B01"],
+    )
+    (call,) = ran.outputs("counted", "plate")["calls"]
+    assert call["values"]["counts"] == {"A01 2": 4, "A02 2": 4, "B01 1": 4}
+
+
+def test_a_table_of_a_plate_step_counts_until_a_later_step_returns_it_again(run_steps):
+    ran = run_steps(
+        [
+            FunctionStep(look, name="first"),
+            FunctionStep(look_at_all, name="whole", scope="plate"),
+            FunctionStep(count_marks, name="of_all", scope="plate"),
+            FunctionStep((look, {"mark": 2}), name="second"),
+            FunctionStep(count_marks, name="of_units", scope="plate"),
+        ]
+    )
+    counts = [ran.outputs(s, "plate")["calls"][0]["values"]["counts"] for s in ("of_all", "of_units")]
+    assert counts == [{"all 8": 1}, {"A01 2": 4, "B02 2": 4}]

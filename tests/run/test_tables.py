@@ -1,16 +1,13 @@
 """Tables between functions and files."""
 
-import math
 from typing import Any
 
 import numpy as np
 import pytest
 
 from hcs_steps.errors import StepError
-from hcs_steps.functions.declare import PLANE_COLUMNS
-from hcs_steps.plate.inventory import Plane
 from hcs_steps.run.calls import CallResult, NamedOutput
-from hcs_steps.run.tables import grid_of_sites, plane_table, unit_table
+from hcs_steps.run.tables import unit_table
 from hcs_steps.storage.protocol import PlaneKey
 
 CHANNELS = {1: "DAPI", 2: "GFP"}
@@ -27,19 +24,6 @@ def result(
 
 def rows(table: dict[str, Any], *names: str) -> list[tuple[Any, ...]]:
     return list(zip(*(table[name].tolist() for name in names), strict=True))
-
-
-def test_the_plane_table_has_a_row_per_plane_with_what_is_known() -> None:
-    keys = (PlaneKey(1, 2, 3, 4), PlaneKey(2, 9, 3, 4))
-    plane = Plane("A01", 1, 2, 3, 4, "x.tif", pixel_size_um=0.65, x_um=10.0, y_um=20.0)
-    table = plane_table("A01", keys, {keys[0]: plane}, CHANNELS)
-    assert tuple(table) == PLANE_COLUMNS
-    assert rows(table, "well", "site", "channel", "channel_name", "z_index", "timepoint") == [
-        ("A01", 1, 2, "GFP", 3, 4),
-        ("A01", 2, 9, "9", 3, 4),
-    ]
-    assert table["x_um"][0] == 10.0
-    assert all(math.isnan(table[name][1]) for name in ("x_um", "y_um", "z_um", "time_s", "pixel_size_um"))
 
 
 def test_the_plane_column_becomes_the_planes_components() -> None:
@@ -107,14 +91,3 @@ def test_only_tables_become_tables_each_by_its_name() -> None:
         result([1, 2], (1, 1, 1, 1), name="c", kind="value"),
     ]
     assert set(unit_table("P", "A01", calls, CHANNELS)) == {"a", "b"}
-
-
-def test_a_blank_plane_lies_where_the_others_of_its_site_do() -> None:
-    there = Plane("A01", 1, 2, 1, 1, "x.tif", x_um=10.0, y_um=20.0, z_um=3.0, grid_row=1, grid_column=2)
-    planes = {PlaneKey(1, 2, 1, 1): there}
-    keys = [PlaneKey(1, 1, 1, 1), PlaneKey(1, 2, 1, 1)]
-    table = plane_table("A01", keys, planes, {1: "DAPI", 2: "GFP"})
-    assert table["x_um"].tolist() == [10.0, 10.0]
-    assert table["grid_column"].tolist() == [2, 2]
-    assert math.isnan(table["z_um"][0])
-    assert grid_of_sites(keys, planes) == (2, 3)
