@@ -16,7 +16,7 @@ import numpy as np
 
 from hcs_steps.compile.plan import RAW, CallPlan, Layout, Plan, StagePlan, StepPlan
 from hcs_steps.compile.request import Request
-from hcs_steps.compile.stages import last_producer, looked_up
+from hcs_steps.compile.stages import last_producer, looked_up, source_of
 from hcs_steps.compile.units import chain_of, channel_names
 from hcs_steps.errors import HcsError, PipelineError
 from hcs_steps.frozen import thaw
@@ -192,10 +192,10 @@ def _chain_need(
 
 
 def _plate_need(plan: Plan, index: int, layout: Layout, needs: Mapping[int, _Need]) -> _Need:
-    """What a plate-scope step takes: one stack of the images that it reads, as `PlateData` chooses them."""
+    """What a plate-scope step takes: one stack of the images that it reads."""
     step = plan.steps[index]
-    stored = (i for i in range(index) if layout.sources[i] is not None and plan.steps[i].written)
-    source = RAW if step.input_source == "pipeline_start" else max(stored, default=RAW)
+    source = source_of(plan.steps, layout, index)
+    assert source is not None  # of a plate-scope step
     images = needs[source].left
     stacks = group_stacks(_keys(layout, source), step.variable_components)
     largest = max((len(stack) for _, stack in stacks), default=0) * images.area * images.itemsize

@@ -62,7 +62,7 @@ def _store_what_stays(plan: Plan, groups: Sequence[Sequence[int]], backend: str)
         source
         for layout in plan.layouts
         for index in home
-        if (source := _source(plan.steps, layout, index)) is not None
+        if (source := source_of(plan.steps, layout, index)) is not None
         and source != RAW
         and home[source] != home[index]
     }
@@ -79,8 +79,11 @@ def _store_what_stays(plan: Plan, groups: Sequence[Sequence[int]], backend: str)
     return replace(plan, steps=tuple(steps))
 
 
-def _source(steps: Sequence[StepPlan], layout: Layout, index: int) -> int | None:
-    """The step whose images a step reads, or `RAW`; None where it is not for the units of the layout."""
+def source_of(steps: Sequence[StepPlan], layout: Layout, index: int) -> int | None:
+    """The step whose images a step reads, or `RAW`; None where it is not for the units of the layout.
+
+    A plate-scope step reads the last images before it, which are therefore stored.
+    """
     step = steps[index]
     if step.scope == "unit" or step.input_source == "pipeline_start":
         return layout.sources[index]

@@ -8,7 +8,8 @@ A parameter that the pipeline does not set, of a function that is given a stack,
 
 - ``planes``: the plane table of the stack, a mapping of columns, one row per plane, see `PLANE_COLUMNS`;
 - ``grid_dimensions``: (rows, columns) of the grid that the sites of the stack lie in, or None;
-- like a named output of an earlier step: labels come as a stack with a plane for each plane of the stack, a table
+- like a named output of an earlier step: that of the last one before that ran for the unit, else the parameter's
+  default; labels come as a stack with a plane for each plane of the stack, a table
   whole, with its ``Metadata_`` columns, arrays and values from the call whose components agree best.
 """
 
@@ -50,7 +51,8 @@ class Output:
     """One named output besides the image stack.
 
     ``table``: a `Table` (or a DataFrame); ``labels``: a uint32 label stack shaped like the returned stack;
-    ``array``: any numeric array; ``value``: anything JSON can hold (numbers, strings, lists, mappings). An
+    ``array``: any numeric array, which counts in pixels of the returned stack and is refused on images of another
+    pixel size; ``value``: anything JSON can hold (numbers, strings, lists, mappings). An
     ``optional`` output comes back only if an argument asks for it; it stands behind those that always do. The
     ``name`` also names parameters and files, so `PipelineError` if it is not a plain word.
     """

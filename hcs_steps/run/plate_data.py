@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hcs_steps.compile.plan import PLATE_UNIT, RAW, Plan, StagePlan
-from hcs_steps.compile.stages import last_producer
+from hcs_steps.compile.stages import last_producer, source_of
 from hcs_steps.compile.units import channel_names, key_of
 from hcs_steps.errors import HcsError, StepError
 from hcs_steps.pipeline.stacks import group_stacks
@@ -164,11 +164,11 @@ class PlateData:
         return self._source(self._plan.units[unit].layout, index)
 
     def _source(self, layout: int, index: int) -> tuple[int, tuple[PlaneKey, ...]]:
-        found, steps = self._plan.layouts[layout], self._plan.steps
-        there = [i for i in range(index) if found.sources[i] is not None and steps[i].written]
-        if steps[index].input_source == "pipeline_start" or not there:
+        found = self._plan.layouts[layout]
+        source = source_of(self._plan.steps, found, index)
+        if source is None or source == RAW:
             return RAW, found.planes
-        return there[-1], found.keys[there[-1]]
+        return source, found.keys[source]
 
     def _reader(self, unit: str, source: int) -> Callable[[PlaneKey], Image]:
         well = self._plan.units[unit].well

@@ -271,7 +271,9 @@ def test_thresholds_are_those_of_scikit_image(draw_disks, method, reference):
     assert smoothing.noise(plane, below=600) == pytest.approx(10, rel=0.15)
     level = find_level(plane, smoothing, ThresholdOptions(method))
     # The triangle is drawn into the noise: eight standard deviations of it are the least.
-    assert level.floor == pytest.approx(max(float(reference(plane)), level.background + 8 * level.noise), abs=1)
+    assert level.floor == pytest.approx(
+        max(float(reference(plane)), level.background + 8 * level.noise), abs=1
+    )
     assert level.background == pytest.approx(200, abs=5)
     twice = find_level(plane, smoothing, ThresholdOptions(method, correction=2.0))
     assert twice.floor - twice.background == pytest.approx(2 * (level.floor - level.background))
