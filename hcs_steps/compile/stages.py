@@ -85,8 +85,10 @@ def source_of(steps: Sequence[StepPlan], layout: Layout, index: int) -> int | No
     A plate-scope step reads the last images before it, which are therefore stored.
     """
     step = steps[index]
-    if step.scope == "unit" or step.input_source == "pipeline_start":
+    if step.scope == "unit":
         return layout.sources[index]
+    if step.input_source == "pipeline_start":
+        return RAW
     before = (i for i in range(index) if layout.sources[i] is not None and steps[i].own_images)
     return max(before, default=RAW)
 
