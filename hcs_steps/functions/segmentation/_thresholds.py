@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hcs_steps.functions.segmentation._masks import label_regions, large_regions
+from hcs_steps.functions.segmentation._masks import label_regions
 
 SEPARATION = 4.0
 """Least distance between the means of Otsu's two classes, in standard deviations of the lower class. Gaussian
@@ -135,8 +135,10 @@ def _apart(low: Image, high: Image) -> bool:
     return rise >= SEPARATION * float(low.std(dtype=np.float64))
 
 
-def _count(mask: NDArray[np.bool_]) -> int:
-    return large_regions(mask, SPECK)[1]
+def _areas(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Pixels of each connected region of a mask, without specks."""
+    areas = np.bincount(label_regions(mask)[0].ravel())[1:]
+    return areas[areas >= SPECK]
 
 
 def _automatic(smooth: Image, smoothing: Smoothing, method: str) -> Level:
@@ -174,7 +176,7 @@ def _below_debris(smooth: Image, smoothing: Smoothing, method: str, level: Level
     """
     while level.separate:
         bright = smooth > level.floor
-        specks = _count(bright)
+        specks = _areas(bright).size
         if not 0 < specks <= FEW:
             break
         rest = np.where(bright, np.float32(level.background), smooth)
@@ -183,7 +185,7 @@ def _below_debris(smooth: Image, smoothing: Smoothing, method: str, level: Level
         if (
             not lower.separate
             or np.count_nonzero(dimmer) < SPACIOUS * np.count_nonzero(bright)
-            or _count(dimmer) <= max(FEW, MANY * specks)
+            or _areas(dimmer).size <= max(FEW, MANY * specks)
         ):
             break
         level = lower
@@ -195,10 +197,13 @@ def _within_vast(smooth: Image, smoothing: Smoothing, method: str, level: Level)
     while level.separate:
         mask = smooth > level.floor
         least = VAST * smooth.size
-        if np.count_nonzero(mask) < least or np.bincount(label_regions(mask)[0].ravel())[1:].max() < least:
+        if np.count_nonzero(mask) < least:
+            break
+        areas = _areas(mask)
+        if areas.max(initial=0) < least:
             break
         higher = _automatic(np.where(mask, smooth, np.median(smooth[mask])), smoothing, method)
-        if not higher.separate or _count(smooth > higher.floor) <= _count(mask):
+        if not higher.separate or _areas(smooth > higher.floor).size <= areas.size:
             break
         level = higher
     return level
