@@ -23,7 +23,6 @@ from hcs_steps.frozen import thaw
 from hcs_steps.functions.declare import spec_of
 from hcs_steps.pipeline.registry import resolve
 from hcs_steps.pipeline.stacks import group_stacks
-from hcs_steps.storage.protocol import PlaneKey
 
 MB = 1 << 20
 BASE_MB = 350
@@ -144,7 +143,7 @@ def _needs(plan: Plan, layout: Layout, well: str, scales: _Scales) -> dict[int, 
         names = channel_names(plan.steps, layout.sources, source, channels)
         left: list[_Images] = []
         needs[index] = need = _Need(before)
-        for group, stack in group_stacks(_keys(layout, source), step.variable_components):
+        for group, stack in group_stacks(layout.left_by(source), step.variable_components):
             branch = chain_of(step, group, well, names)
             if branch is not None:
                 given = _label_sets(plan, index, layout, step.branches[branch])
@@ -197,14 +196,10 @@ def _plate_need(plan: Plan, index: int, layout: Layout, needs: Mapping[int, _Nee
     source = source_of(plan.steps, layout, index)
     assert source is not None  # of a plate-scope step
     images = needs[source].left
-    stacks = group_stacks(_keys(layout, source), step.variable_components)
+    stacks = group_stacks(layout.left_by(source), step.variable_components)
     largest = max((len(stack) for _, stack in stacks), default=0) * images.area * images.itemsize
     taken = max(largest * call.memory + images.area * call.scratch for call in step.calls)
     return _Need(images, _Peak(taken))
-
-
-def _keys(layout: Layout, source: int) -> tuple[PlaneKey, ...]:
-    return layout.planes if source == RAW else layout.keys[source]
 
 
 def _label_sets(plan: Plan, index: int, layout: Layout, chain: Sequence[CallPlan]) -> int:

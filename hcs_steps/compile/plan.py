@@ -121,6 +121,10 @@ class Layout:
     sources: tuple[int | None, ...]
     keys: tuple[tuple[PlaneKey, ...], ...]
 
+    def left_by(self, source: int) -> tuple[PlaneKey, ...]:
+        """The planes that a step leaves, or those of the plate for `RAW`."""
+        return self.planes if source == RAW else self.keys[source]
+
 
 @dataclass(frozen=True)
 class UnitPlan:

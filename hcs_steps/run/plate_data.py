@@ -166,9 +166,8 @@ class PlateData:
     def _source(self, layout: int, index: int) -> tuple[int, tuple[PlaneKey, ...]]:
         found = self._plan.layouts[layout]
         source = source_of(self._plan.steps, found, index)
-        if source is None or source == RAW:
-            return RAW, found.planes
-        return source, found.keys[source]
+        source = RAW if source is None else source
+        return source, found.left_by(source)
 
     def _reader(self, unit: str, source: int) -> Callable[[PlaneKey], Image]:
         well = self._plan.units[unit].well

@@ -133,7 +133,7 @@ class UnitRun:
         plan = self.context.plan
         channels = self.context.channels(source)
         functions = {call.function: resolve(call.function, plan.search_path) for call in step.calls}
-        keys = layout.planes if source == RAW else layout.keys[source]
+        keys = layout.left_by(source)
         images: dict[PlaneKey, Image] = {}
         results: list[CallResult] = []
         places = self._places(source)
