@@ -50,12 +50,31 @@ class ImageMeta:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What the images of one unit will look like, as far as that is known before they are made.
+
+    ``height`` and ``width`` are in pixels, ``channels`` the names by number; an unknown pixel size is NaN.
+    """
+
+    planes: tuple[PlaneKey, ...]
+    height: int
+    width: int
+    dtype: str
+    channels: Mapping[int, str]
+    pixel_size_um: float = float("nan")
+
+
+@dataclass(frozen=True)
 class StoreSpec:
     """One step's store: where it is, how it is written, and which wells and sites it will hold.
 
-    ``compressor`` is ``lz4``, ``zstd``, ``gzip`` or ``none``; ``chunk_strategy`` ``adaptive``, ``plane`` or
-    ``well``; ``pyramid`` False writes full resolution only (intermediates). ``wells`` maps each well
-    (``A01``) to the sites that will be published; ``rows``/``columns`` are the plate's dimensions.
+    ``wells`` maps each well (``A01``) to the sites that will be published, ``expected`` to what its units will
+    publish; ``rows``/``columns`` are the plate's dimensions. ``compressor`` is ``lz4``, ``zstd``, ``gzip`` or
+    ``none``; ``pyramid`` False writes full resolution only (intermediates).
+
+    OME-Zarr: ``chunk_strategy`` is ``adaptive``, ``plane`` or ``well``, ``ngff_version`` ``0.5`` or ``0.4``, and
+    ``codec_pipeline`` ``zarr`` or ``zarrs``. TIFF: ``tiff_files`` is ``plane`` or ``well`` (a file for each),
+    ``tiff_metadata`` ``ome`` or ``imagej``.
     """
 
     path: Path
@@ -67,6 +86,11 @@ class StoreSpec:
     compression_level: int = 5
     chunk_strategy: str = "adaptive"
     pyramid: bool = True
+    expected: Mapping[str, Sequence[Expected]] = field(default_factory=dict)
+    ngff_version: str = "0.5"
+    codec_pipeline: str = "zarr"
+    tiff_files: str = "plane"
+    tiff_metadata: str = "ome"
 
 
 @dataclass(frozen=True)
