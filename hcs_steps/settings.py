@@ -64,6 +64,44 @@ class LimitSettings(Model):
     """GPU memory in MB; null: not checked."""
 
 
+class BarcodeMapSettings(Model):
+    """Plate maps by barcode, as the field's profiling recipes keep them."""
+
+    barcodes: Path
+    """A table with the columns Assay_Plate_Barcode and Plate_Map_Name."""
+    folder: Path | None = None
+    """Where the plate maps are; the folder ``platemap`` beside the table by default."""
+    barcode: str | None = None
+    """The plate's barcode; its name by default."""
+
+
+class AnalysisSettings(Model):
+    """What the wells of a plate are and which numbers matter, for profiles, statistics and the report."""
+
+    role_column: str | None = None
+    """The column of the plate map that tells controls; found by its name (control, role, control_type, ...) if not
+    given.
+    """
+    negative: list[str] = Field(default_factory=list)
+    """Its values for negative controls; negative, neg, negcon, dmso, ... if not given."""
+    positive: list[str] = Field(default_factory=list)
+    """Its values for positive controls; positive, pos, poscon, ... if not given."""
+    compound_column: str | None = None
+    """The column that names what is in the well; found by its name (compound, drug, ...) if not given."""
+    concentration_column: str | None = None
+    """The column with its concentration; found by its name (dose, concentration, ...) if not given."""
+    unit_column: str | None = None
+    """The column with the concentration's unit; found by its name if not given."""
+    readouts: list[str] = Field(default_factory=list)
+    """The features that matter most: shown first, with dose-response curves; chosen by how well they separate the
+    controls if not given.
+    """
+    normalize_to: Literal["auto", "negative", "plate"] = "auto"
+    """Reference of the normalised profiles: the negative controls, or all wells; ``auto``: the controls if there are
+    at least four.
+    """
+
+
 class PlateDefaults(Model):
     """Settings of a plate; under ``defaults:`` they hold for every plate that does not set its own."""
 
@@ -91,6 +129,10 @@ class PlateDefaults(Model):
     """``auto``, ``always`` or ``never``."""
     limits: LimitSettings = Field(default_factory=LimitSettings)
     """What one job may use."""
+    plate_map: Path | BarcodeMapSettings | None = None
+    """What is in the wells: a CSV or TSV file by well, or plate maps by barcode."""
+    analysis: AnalysisSettings = Field(default_factory=AnalysisSettings)
+    """What the wells are, and which numbers matter."""
 
 
 class PlateSettings(PlateDefaults):
@@ -146,9 +188,11 @@ def parse_settings(config: Mapping[str, Any], where: str = "config/config.yaml")
 
 
 def _over(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A plate's own settings over the defaults, key by key, also inside ``select`` and ``limits``."""
+    """A plate's own settings over the defaults, key by key, also inside ``select``, ``limits`` and
+    ``analysis``.
+    """
     merged = {**defaults, **own}
-    for block in ("select", "limits"):
+    for block in ("select", "limits", "analysis"):
         if isinstance(defaults.get(block), Mapping) and isinstance(own.get(block), Mapping):
             merged[block] = {**defaults[block], **own[block]}
     return merged

@@ -13,9 +13,15 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 from hcs_steps.pipeline.enums import (
+    Aggregate,
     Backend,
     MaterializationBackend,
+    NgffVersion,
+    RoiFormat,
+    TiffFiles,
+    TiffMetadata,
     ZarrChunkStrategy,
+    ZarrCodecPipeline,
     ZarrCompressor,
 )
 
@@ -92,11 +98,55 @@ class ZarrConfig(Model):
     """Level handed to the compressor."""
     chunk_strategy: ZarrChunkStrategy = ZarrChunkStrategy.ADAPTIVE
     """``adaptive``, ``plane`` or ``well``."""
+    ngff_version: NgffVersion = NgffVersion.V0_5
+    """``0.5`` (Zarr v3, a few files per well and level) or ``0.4`` (Zarr v2, a file per chunk) for older tools."""
+    codec_pipeline: ZarrCodecPipeline = ZarrCodecPipeline.ZARR
+    """``zarr``, or ``zarrs`` where that package is installed: the same images, packed faster."""
 
-    @field_validator("compressor", "chunk_strategy", mode="before")
+    @field_validator("compressor", "chunk_strategy", "ngff_version", "codec_pipeline", mode="before")
     @classmethod
     def _lower(cls, value: Any) -> Any:
-        return value.lower() if isinstance(value, str) else value
+        return _lowered(value)
+
+
+class TiffConfig(Model):
+    """How TIFF images are written (``materialization_backend: disk``); the compressor is that of ``zarr``."""
+
+    files: TiffFiles = TiffFiles.PLANE
+    """``plane``: a file for each plane; ``well``: a file with all planes that a job makes of a well."""
+    metadata: TiffMetadata = TiffMetadata.OME
+    """``ome``: OME-TIFF; ``imagej``: hyperstacks that ImageJ opens without a plug-in."""
+
+    @field_validator("files", "metadata", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return _lowered(value)
+
+
+class TablesConfig(Model):
+    """Which tables are made of a plate besides those that every plate has."""
+
+    csv: bool = False
+    """Also write the tables of objects and fields as CSV; the small ones always are."""
+    aggregate: list[Aggregate] = Field(default_factory=lambda: [Aggregate.MEDIAN], min_length=1)
+    """How the objects of a well become its profile: ``median``, ``mean``, ``mad``; a table for each. Statistics and
+    the report use the first.
+    """
+    rois: list[RoiFormat] = Field(default_factory=list)
+    """Outlines of all labelled objects, per well: ``imagej``, ``geojson``."""
+    well_summary: bool = False
+    """Also write ``exports/well_summary.csv``, in the style of MetaXpress: header lines, then one row per well."""
+
+    @field_validator("aggregate", "rois", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        values = value if isinstance(value, list | tuple) else [value]
+        return list(dict.fromkeys(_lowered(item) for item in values))
+
+
+def _lowered(value: Any) -> Any:
+    """A name in any case; YAML reads a version such as 0.4 as a number."""
+    return str(value).lower() if isinstance(value, str | float) else value
 
 
 class GlobalPipelineConfig(Model):
@@ -113,6 +163,12 @@ class GlobalPipelineConfig(Model):
     """Where images are kept."""
     zarr: ZarrConfig = Field(default_factory=ZarrConfig, validation_alias=AliasChoices("zarr", "zarr_config"))
     """How OME-Zarr images are written."""
+    tiff: TiffConfig = Field(default_factory=TiffConfig, validation_alias=AliasChoices("tiff", "tiff_config"))
+    """How TIFF images are written."""
+    tables: TablesConfig = Field(
+        default_factory=TablesConfig, validation_alias=AliasChoices("tables", "tables_config")
+    )
+    """Which tables are made of a plate."""
 
     @property
     def path_planning_config(self) -> PathPlanningConfig:
@@ -128,3 +184,13 @@ class GlobalPipelineConfig(Model):
     def zarr_config(self) -> ZarrConfig:
         """The same as ``zarr``."""
         return self.zarr
+
+    @property
+    def tiff_config(self) -> TiffConfig:
+        """The same as ``tiff``."""
+        return self.tiff
+
+    @property
+    def tables_config(self) -> TablesConfig:
+        """The same as ``tables``."""
+        return self.tables

@@ -84,6 +84,49 @@ class ZarrChunkStrategy(StrEnum):
     WELL = "well"
 
 
+class NgffVersion(StrEnum):
+    """Version of the OME-Zarr images: ``0.5`` is Zarr v3 with few large files, ``0.4`` Zarr v2 for older tools."""
+
+    V0_5 = "0.5"
+    V0_4 = "0.4"
+
+
+class ZarrCodecPipeline(StrEnum):
+    """What packs and unpacks the chunks: Zarr itself, or the faster package ``zarrs``."""
+
+    ZARR = "zarr"
+    ZARRS = "zarrs"
+
+
+class TiffFiles(StrEnum):
+    """``plane``: a file for each plane; ``well``: a file with all planes that a job makes of a well."""
+
+    PLANE = "plane"
+    WELL = "well"
+
+
+class TiffMetadata(StrEnum):
+    """``ome``: OME-TIFF; ``imagej``: hyperstacks that ImageJ opens without a plug-in."""
+
+    OME = "ome"
+    IMAGEJ = "imagej"
+
+
+class Aggregate(StrEnum):
+    """How the objects of a well become one number; ``mad`` is the median absolute deviation."""
+
+    MEDIAN = "median"
+    MEAN = "mean"
+    MAD = "mad"
+
+
+class RoiFormat(StrEnum):
+    """Files with the outlines of labelled objects: ROI Manager's ``.zip``, or GeoJSON as QuPath reads it."""
+
+    IMAGEJ = "imagej"
+    GEOJSON = "geojson"
+
+
 class MissingPolicy(StrEnum):
     """What a missing plane does to its unit: the unit fails, the site is left out, or the plane reads as
     zeros.
