@@ -57,6 +57,7 @@ def plan_call(
             kwargs=call.kwargs,
             source=digest(source_hash(func), *files.values()) if files else source_hash(func),
             outputs=tuple((output.name, output.kind) for output in outputs),
+            rows={output.name: output.rows for output in outputs if output.kind == "table"},
             optional=sum(output.optional for output in outputs),
             injected=tuple(injected),
             reduces=spec.reduces,

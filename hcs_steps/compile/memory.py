@@ -91,11 +91,14 @@ class _Images:
 
 @dataclass
 class _Need:
-    """What a step takes of one unit: its largest call, and the bytes of the images and labels that it leaves."""
+    """What a step takes of one unit: its largest call, and the bytes of the images and of the labels that it
+    leaves.
+    """
 
     left: _Images
     call: _Peak = _Peak()
-    output: float = 0.0
+    images: float = 0.0
+    labels: float = 0.0
 
 
 class _Scales:
@@ -149,12 +152,13 @@ def _needs(plan: Plan, layout: Layout, well: str, scales: _Scales) -> dict[int, 
                 given = _label_sets(plan, index, layout, step.branches[branch])
                 own = _chain_need(step, branch, len(stack), before, given, scales)
             elif step.unlisted == "pass":
-                own = _Need(before, output=len(stack) * before.area * before.itemsize)
+                own = _Need(before, images=len(stack) * before.area * before.itemsize)
             else:
                 continue
             left.append(own.left)
             need.call = need.call.or_more(own.call)
-            need.output += own.output
+            need.images += own.images
+            need.labels += own.labels
         if step.own_images:
             need.left = reduce(_Images.or_larger, left) if left else before
     return needs
@@ -187,7 +191,7 @@ def _chain_need(
         images = _Images(area, itemsize, images.pixel_size / scale)
         planes = returned
         made += own_labels
-    return _Need(images, peak, planes * images.area * images.itemsize + made)
+    return _Need(images, peak, planes * images.area * images.itemsize, made)
 
 
 def _plate_need(plan: Plan, index: int, layout: Layout, needs: Mapping[int, _Need]) -> _Need:
@@ -220,10 +224,12 @@ def _stage_peak(plan: Plan, stage: StagePlan, needs: Mapping[int, _Need]) -> _Pe
         if index not in needs:
             continue
         step, need = plan.steps[index], needs[index]
-        output = need.output if step.own_images else 0.0
+        output = need.labels + (need.images if step.own_images else 0.0)
         peak = peak.or_more(_Peak(kept + held + output + need.call.host, need.call.gpu))
-        held = output if step.own_images else held  # the next step replaces it
-        kept += output if step.written else 0  # written ones stay until the stage publishes
+        if step.own_images:
+            held = 0.0 if step.written else need.images  # the next step replaces it
+        # What is published stays until the stage has ended.
+        kept += need.labels + (need.images if step.written else 0.0)
     return peak.or_more(_Peak(kept * (1 + WRITE_FACTOR)))
 
 

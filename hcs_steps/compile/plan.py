@@ -20,7 +20,7 @@ from hcs_steps.errors import ConfigError, nearest
 from hcs_steps.frozen import FrozenDict, freeze
 from hcs_steps.storage.protocol import PlaneKey
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 RAW = -1
 """Stands for the plate's own images where a step index is expected."""
 PLATE_UNIT = "plate"
@@ -41,14 +41,15 @@ class Frozen:
 class CallPlan(Frozen):
     """One function call; ``injected`` are parameters that the runner fills by name.
 
-    ``outputs`` are (name, kind) pairs, of which the last ``optional`` may not come back; see
-    `hcs_steps.functions.declare` for these and the other fields.
+    ``outputs`` are (name, kind) pairs, of which the last ``optional`` may not come back, and ``rows`` says what the
+    rows of each table are; see `hcs_steps.functions.declare` for these and the other fields.
     """
 
     function: str
     kwargs: Mapping[str, Any]
     source: str
     outputs: tuple[tuple[str, str], ...]
+    rows: Mapping[str, str]
     optional: int
     injected: tuple[str, ...]
     reduces: bool
@@ -67,8 +68,9 @@ class StepPlan(Frozen):
 
     ``backend`` is where the step's images are kept (``memory``: they are gone after the stage) and
     ``store`` the store's path relative to the plate's results. ``own_images`` is False for a step that only
-    measures: whoever reads its images reads those of the step before. ``kept`` images are results, with a
-    pyramid; a ``checkpoint`` step ends its stage.
+    measures or labels: whoever reads its images reads those of the step before. ``labels_in`` is the index of the
+    step in whose store its labels lie. ``kept`` images are results, with a pyramid; a ``checkpoint`` step ends its
+    stage.
     """
 
     name: str
@@ -79,6 +81,7 @@ class StepPlan(Frozen):
     input_source: str
     unlisted: str
     own_images: bool
+    labels_in: int = RAW
     backend: str = "memory"
     store: str = ""
     kept: bool = False
@@ -94,14 +97,64 @@ class StepPlan(Frozen):
         """Whether the step's images outlive its stage."""
         return bool(self.store)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels that it returns."""
+        return tuple(dict.fromkeys(n for call in self.calls for n, kind in call.outputs if kind == "labels"))
+
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """How OME-Zarr and TIFF images are written."""
+    """How OME-Zarr and TIFF images are written; see `hcs_steps.storage.protocol.StoreSpec`."""
 
     compressor: str = "lz4"
     compression_level: int = 5
     chunk_strategy: str = "adaptive"
+    ngff_version: str = "0.5"
+    codec_pipeline: str = "zarr"
+    tiff_files: str = "plane"
+    tiff_metadata: str = "ome"
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """Which tables are made of a plate; see `hcs_steps.pipeline.config.TablesConfig`."""
+
+    csv: bool = False
+    aggregate: tuple[str, ...] = ("median",)
+    rois: tuple[str, ...] = ()
+    well_summary: bool = False
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """One table of the plate: what its rows are (``objects``, ``planes`` or ``other``), and the (step, output) pairs
+    that it is made of.
+    """
+
+    rows: str
+    sources: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class AnalysisPlan:
+    """What the wells of a plate are, and which numbers matter.
+
+    ``plate_map`` hashes the plate map; empty where there is none. ``role``, ``compound``,
+    ``concentration`` and ``unit`` are columns of it, ``negative`` and ``positive`` the values of ``role`` that mean
+    controls. ``notes`` say what was found out and how.
+    """
+
+    plate_map: str = ""
+    role: str = ""
+    compound: str = ""
+    concentration: str = ""
+    unit: str = ""
+    negative: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
+    readouts: tuple[str, ...] = ()
+    normalize_to: str = "auto"
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,9 +234,8 @@ class Plan(Frozen):
     """The compiled pipeline of one plate.
 
     ``key`` hashes everything the plan was made from: as long as it is the same, the plan is current.
-    ``jobs`` maps job ids to the units they take through one process. ``tables`` maps a table's name to the
-    (step, output) pairs it is made of. ``store_types`` are import references of the lab's own storage
-    backends. ``notes`` say what the plan leaves out and why.
+    ``jobs`` maps job ids to the units they take through one process. ``tables`` are by name. ``store_types`` are
+    import references of the lab's own storage backends. ``notes`` say what the plan leaves out and why.
     """
 
     key: str
@@ -194,7 +246,9 @@ class Plan(Frozen):
     layouts: tuple[Layout, ...] = ()
     units: Mapping[str, UnitPlan] = field(default_factory=dict)
     jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    tables: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    tables: Mapping[str, TablePlan] = field(default_factory=dict)
+    table_settings: TableSettings = field(default_factory=TableSettings)
+    analysis: AnalysisPlan = field(default_factory=AnalysisPlan)
     storage: StoreSettings = field(default_factory=StoreSettings)
     store_types: Mapping[str, str] = field(default_factory=dict)
     search_path: tuple[str, ...] = ()
@@ -366,11 +420,20 @@ def _decode(cls: type[Plan], data: Mapping[str, Any]) -> Plan:
     values["layouts"] = tuple(_decode_layout(layout) for layout in values["layouts"])
     values["units"] = {name: UnitPlan(**unit) for name, unit in values["units"].items()}
     values["jobs"] = {job: tuple(units) for job, units in values["jobs"].items()}
-    values["tables"] = {name: tuple((s, o) for s, o in parts) for name, parts in values["tables"].items()}
+    values["tables"] = {
+        name: TablePlan(table["rows"], tuple((s, o) for s, o in table["sources"]))
+        for name, table in values["tables"].items()
+    }
+    values["table_settings"] = TableSettings(**_tuples(values["table_settings"]))
+    values["analysis"] = AnalysisPlan(**_tuples(values["analysis"]))
     values["storage"] = StoreSettings(**values["storage"])
     values["search_path"] = tuple(values["search_path"])
     values["notes"] = tuple(values["notes"])
     return cls(**values)
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _decode_step(step: Mapping[str, Any]) -> StepPlan:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hcs_steps.compile.plan import AnalysisPlan
 from hcs_steps.pipeline.enums import GpuPolicy, MissingPolicy, member
 from hcs_steps.pipeline.step import Pipeline
 from hcs_steps.plate.inventory import Inventory
@@ -26,7 +27,7 @@ class CompileOptions:
 
     ``wells`` is a well filter; ``select`` restricts site, channel, z_index and timepoint to the listed
     values (channels by name or number). ``store_types`` are references of storage backends besides the
-    built-in ones.
+    built-in ones. ``analysis`` says what the wells are.
     """
 
     plate_id: str
@@ -39,6 +40,7 @@ class CompileOptions:
     limits: Limits = field(default_factory=Limits)
     search_path: tuple[str, ...] = ()
     store_types: Mapping[str, str] = field(default_factory=dict)
+    analysis: AnalysisPlan = field(default_factory=AnalysisPlan)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "missing", member(MissingPolicy, self.missing, "missing"))

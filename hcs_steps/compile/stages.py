@@ -147,6 +147,13 @@ def _fingerprint(plan: Plan, stage: StagePlan, upstream: Sequence[str]) -> str:
         "channels": dict(plan.plate.channels),
         "pixel_size_um": plan.plate.pixel_size_um,
         "storage": plain_values(plan.storage),
-        "tables": plan.tables if stage.name == CONSOLIDATE else None,
+        "rois": plan.table_settings.rois if any(plan.steps[index].labels for index in stage.steps) else None,
     }
+    if stage.name == CONSOLIDATE:
+        # Of the columns and values nothing is left out: a new reading of the plate map makes new statistics.
+        content |= {
+            "tables": plain_values(plan.tables),
+            "table_settings": plain_values(plan.table_settings),
+            "analysis": plain_values(plan.analysis),
+        }
     return digest(json.dumps(content, sort_keys=True), *upstream)

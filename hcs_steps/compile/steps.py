@@ -9,11 +9,29 @@ from dataclasses import replace
 from pathlib import Path
 
 from hcs_steps.compile.calls import plan_call, stacked_components
-from hcs_steps.compile.plan import CallPlan, Plan, PlateInfo, StepPlan, StoreSettings, digest
+from hcs_steps.compile.plan import (
+    CallPlan,
+    Plan,
+    PlateInfo,
+    StepPlan,
+    StoreSettings,
+    TablePlan,
+    TableSettings,
+    digest,
+)
 from hcs_steps.compile.request import Request
 from hcs_steps.compile.units import LayoutBook, RawUnit, select_units
 from hcs_steps.errors import ConfigError, HcsError, PipelineError, nearest
-from hcs_steps.pipeline.enums import Backend, GroupBy, MaterializationBackend, Scope, Unlisted
+from hcs_steps.pipeline.config import GlobalPipelineConfig, TablesConfig
+from hcs_steps.pipeline.enums import (
+    Aggregate,
+    Backend,
+    GroupBy,
+    InputSource,
+    MaterializationBackend,
+    Scope,
+    Unlisted,
+)
 from hcs_steps.pipeline.step import FunctionStep
 from hcs_steps.plate import expand_wells
 from hcs_steps.plate.flatfield import correction_state
@@ -25,11 +43,12 @@ SUFFIXES = {Backend.ZARR.value: ".ome.zarr"}
 RESERVED = frozenset({"consolidate", "finish", "all"})
 """Names of the rules that every workflow has."""
 
-RESERVED_TABLES = frozenset({"wells", "failures", "inventory"})
+RESERVED_TABLES = frozenset(
+    {"wells", "images", "failures", "inventory", "plate_map", "plate_map_problems"}
+    | {"statistics", "edge_effects", "plate_medians", "dose_response"}
+    | {f"profiles_{name.value}{end}" for name in Aggregate for end in ("", "_normalized")}
+)
 """Tables that every plate has, all in one folder if the tables' folder is that of the results."""
-
-Sources = tuple[tuple[str, str], ...]
-"""What a table is made of: (step, output) pairs."""
 
 
 def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
@@ -54,18 +73,19 @@ def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     problems += table_problems
     if problems:
         return plan, problems
-    steps = _place_images(steps, request)
+    steps = _place_images(_lodge_labels(steps, applies, request), request)
     book = LayoutBook(steps, request.inventory.channels)
     fallback = _common_shape(request.inventory)
     units = {
         name: book.unit(unit, applies[unit.well], request.options.missing, fallback)
         for name, unit in raw_units.items()
     }
-    zarr, config = request.pipeline.config.zarr, request.pipeline.config
+    config = request.pipeline.config
     notes = [
         *_left_out(steps, channels),
         *_restacked(request.pipeline.steps, steps),
         *_reported(request.inventory),
+        *request.options.analysis.notes,
         *(f"{name} cannot run: {u.refused}." for name, u in units.items() if u.refused),
     ]
     return (
@@ -77,7 +97,9 @@ def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
             units=units,
             jobs=_chunks(tuple(units), request.options.units_per_job),
             tables=tables,
-            storage=StoreSettings(zarr.compressor.value, zarr.compression_level, zarr.chunk_strategy.value),
+            table_settings=_table_settings(config.tables),
+            analysis=request.options.analysis,
+            storage=_store_settings(config),
             store_types=dict(request.options.store_types),
             search_path=request.options.search_path,
             tables_folder=config.path_planning.materialization_results_path,
@@ -268,10 +290,50 @@ def _check_pattern(
     ]
 
 
+def _lodge_labels(
+    steps: Sequence[StepPlan], applies: Mapping[str, Sequence[bool]], request: Request
+) -> list[StepPlan]:
+    """Decide in whose store the labels of every step lie.
+
+    A step that only labels needs no copy of the images: its labels join those images, if they are made by a step of
+    the same stage that is for all of its wells, and have no labels of that name yet.
+    """
+    in_memory = request.pipeline.config.vfs.intermediate_backend == Backend.MEMORY
+    lodged: list[StepPlan] = []
+    host: int | None = None
+    taken: set[str] = set()
+    for index, step in enumerate(steps):
+        if step.scope != Scope.UNIT:
+            host = None
+        elif step.labels:
+            names = {name.casefold() for name in step.labels}
+            wells = (well for well, used in applies.items() if used[index])
+            fits = _only_labels(step) and not names & taken
+            if host is not None and fits and all(applies[well][host] for well in wells):
+                step = replace(step, own_images=False, labels_in=host)
+                taken |= names
+            else:
+                step = replace(step, labels_in=index)
+        if step.own_images:
+            # Images that are written before the stage has ended are not touched any more.
+            host = index if in_memory and not step.kept else None
+            taken = {name.casefold() for name in step.labels}
+        lodged.append(step)
+    return lodged
+
+
+def _only_labels(step: StepPlan) -> bool:
+    """Whether the images that a step leaves are those it got."""
+    subset = "" not in step.branches and step.unlisted == Unlisted.DROP
+    changes = any(call.changes_image for call in step.calls)
+    return not (changes or subset or step.kept or step.input_source == InputSource.PIPELINE_START)
+
+
 def _place_images(steps: Sequence[StepPlan], request: Request) -> list[StepPlan]:
     """Decide the backend and the store of every step that has images of its own."""
     vfs = request.pipeline.config.vfs
     last = max((i for i, step in enumerate(steps) if step.own_images), default=None)
+    hosts = {step.labels_in for step in steps if step.labels}
     placed = []
     for index, step in enumerate(steps):
         checkpoint = step.scope == Scope.UNIT and (step.kept or vfs.intermediate_backend != Backend.MEMORY)
@@ -279,7 +341,7 @@ def _place_images(steps: Sequence[StepPlan], request: Request) -> list[StepPlan]
         if not step.own_images:
             placed.append(step)
             continue
-        kept = step.kept or index == last or _has_labels(step)
+        kept = step.kept or index == last or index in hosts
         backend = str(vfs.materialization_backend if kept else vfs.intermediate_backend)
         placed.append(replace(stored(step, backend), kept=kept))
     return placed
@@ -325,10 +387,6 @@ def _restacked(written: Sequence[FunctionStep], planned: Sequence[StepPlan]) -> 
     ]
 
 
-def _has_labels(step: StepPlan) -> bool:
-    return any(kind == "labels" for call in step.calls for _, kind in call.outputs)
-
-
 def check_backends(request: Request) -> list[HcsError]:
     """Backends that nobody has registered."""
     vfs, own = request.pipeline.config.vfs, set(request.options.store_types)
@@ -366,13 +424,14 @@ def _chunks(units: Sequence[str], size: int) -> dict[str, tuple[str, ...]]:
     return {c[0] if len(c) == 1 else f"{c[0]}-{c[-1]}": c for c in chunks}
 
 
-def _tables(steps: Sequence[StepPlan]) -> tuple[dict[str, Sources], list[HcsError]]:
-    """Table name -> where its rows come from; two steps with the same output get a table each."""
+def _tables(steps: Sequence[StepPlan]) -> tuple[dict[str, TablePlan], list[HcsError]]:
+    """The plate's tables by name; two steps with the same output get a table each."""
     found = dict.fromkeys(
         (s.name, name) for s in steps for c in s.calls for name, kind in c.outputs if kind == "table"
     )
     counts = [name for _, name in found]
-    tables: dict[str, Sources] = {}
+    rows = {(s.name, name): what for s in steps for c in s.calls for name, what in c.rows.items()}
+    tables: dict[str, TablePlan] = {}
     taken = dict.fromkeys(RESERVED_TABLES, "which every plate has")
     problems: list[HcsError] = []
     for step, name in sorted(found):
@@ -385,8 +444,29 @@ def _tables(steps: Sequence[StepPlan]) -> tuple[dict[str, Sources], list[HcsErro
                 )
             )
         taken[table.casefold()] = f"as the table {name!r} of step {step!r}"
-        tables[table] = ((step, name),)
+        tables[table] = TablePlan(rows[step, name], ((step, name),))
     return tables, problems
+
+
+def _store_settings(config: GlobalPipelineConfig) -> StoreSettings:
+    return StoreSettings(
+        compressor=config.zarr.compressor.value,
+        compression_level=config.zarr.compression_level,
+        chunk_strategy=config.zarr.chunk_strategy.value,
+        ngff_version=config.zarr.ngff_version.value,
+        codec_pipeline=config.zarr.codec_pipeline.value,
+        tiff_files=config.tiff.files.value,
+        tiff_metadata=config.tiff.metadata.value,
+    )
+
+
+def _table_settings(tables: TablesConfig) -> TableSettings:
+    return TableSettings(
+        csv=tables.csv,
+        aggregate=tuple(item.value for item in tables.aggregate),
+        rois=tuple(item.value for item in tables.rois),
+        well_summary=tables.well_summary,
+    )
 
 
 def _channels_in_use(inventory: Inventory, units: Mapping[str, RawUnit]) -> dict[int, str]:

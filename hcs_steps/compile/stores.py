@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hcs_steps.compile.plan import Plan, StepPlan
+from hcs_steps.compile.plan import RAW, Layout, Plan, StepPlan
 from hcs_steps.compile.request import Request
 from hcs_steps.compile.steps import check_backends
+from hcs_steps.compile.units import channel_names
 from hcs_steps.errors import ConfigError, HcsError
-from hcs_steps.storage.protocol import StoreSpec
+from hcs_steps.storage.protocol import Expected, StoreSpec
 
 
 def declare_stores(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
@@ -27,10 +28,13 @@ def store_spec(plan: Plan, step: StepPlan, results: Path) -> StoreSpec:
     """The store of a written step, as a backend needs it; ``results`` is the plate's results folder."""
     index = plan.steps.index(step)
     wells: dict[str, list[int]] = {}
+    expected: dict[str, list[Expected]] = {}
+    looks = [_expected(plan, layout, index) for layout in plan.layouts]
     for unit in plan.units.values():
         sites = {key.site for key in plan.layouts[unit.layout].keys[index]}
         if sites:
             wells[unit.well] = sorted(sites.union(wells.get(unit.well, [])))
+            expected.setdefault(unit.well, []).append(looks[unit.layout])
     return StoreSpec(
         path=results / step.store,
         plate_name=plan.plate.id,
@@ -41,4 +45,34 @@ def store_spec(plan: Plan, step: StepPlan, results: Path) -> StoreSpec:
         compression_level=plan.storage.compression_level,
         chunk_strategy=plan.storage.chunk_strategy,
         pyramid=step.kept,
+        expected=expected if step.kept else {},
+        ngff_version=plan.storage.ngff_version,
+        codec_pipeline=plan.storage.codec_pipeline,
+        tiff_files=plan.storage.tiff_files,
+        tiff_metadata=plan.storage.tiff_metadata,
     )
+
+
+def _expected(plan: Plan, layout: Layout, index: int) -> Expected:
+    """What a step will leave of a unit of a layout. Planes are taken to stay as large as the plate's own."""
+    channels = {int(number): name for number, name in plan.plate.channels.items()}
+    size = plan.plate.pixel_size_um
+    return Expected(
+        planes=layout.keys[index],
+        height=layout.height,
+        width=layout.width,
+        dtype=_dtype(plan, layout, index),
+        channels=channel_names(plan.steps, layout.sources, index, channels) if layout.keys[index] else {},
+        pixel_size_um=float("nan") if size is None else size,
+    )
+
+
+def _dtype(plan: Plan, layout: Layout, index: int) -> str:
+    """The data type of the images of a step (`RAW`: of the plate)."""
+    if index == RAW:
+        return layout.dtype
+    source = layout.sources[index]
+    dtype = _dtype(plan, layout, RAW if source is None else source)
+    for call in next(iter(plan.steps[index].branches.values())):
+        dtype = dtype if call.dtype == "same" else call.dtype
+    return dtype

@@ -45,6 +45,10 @@ Scale = Callable[[Mapping[str, Any], float], float]
 
 OutputKind = Literal["table", "labels", "array", "value"]
 
+Rows = Literal["objects", "planes", "other"]
+"""What the rows of a table are: objects, which become the profile of their well; planes, at most one row each; or
+something else, which is only joined over the wells."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -53,13 +57,15 @@ class Output:
     ``table``: a `Table` (or a DataFrame); ``labels``: a uint32 label stack shaped like the returned stack;
     ``array``: any numeric array, which counts in pixels of the returned stack and is refused on images of another
     pixel size; ``value``: anything JSON can hold (numbers, strings, lists, mappings). An
-    ``optional`` output comes back only if an argument asks for it; it stands behind those that always do. The
-    ``name`` also names parameters and files, so `PipelineError` if it is not a plain word.
+    ``optional`` output comes back only if an argument asks for it; it stands behind those that always do. ``rows``
+    says what the rows of a table are. The ``name`` also names parameters and files, so `PipelineError` if it is not
+    a plain word.
     """
 
     name: str
     kind: OutputKind
     optional: bool = False
+    rows: Rows = "objects"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,99}", self.name):
@@ -145,6 +151,7 @@ def step_function(
     *,
     outputs: Mapping[str, OutputKind] | None = None,
     optional_outputs: Mapping[str, OutputKind] | None = None,
+    rows: Mapping[str, Rows] | None = None,
     reduces: bool = False,
     changes_image: bool = True,
     dtype: str = "same",
@@ -161,7 +168,8 @@ def step_function(
 ) -> Callable[[F], F]:
     """Declare a step function; see `FunctionSpec` for the parameters. Returns the function itself.
 
-    ``optional_outputs`` come after ``outputs``, and only if an argument asks for them; see `Output`.
+    ``optional_outputs`` come after ``outputs``, and only if an argument asks for them; ``rows`` says what the rows of
+    a table are, if not objects; see `Output`.
 
     >>> @step_function(outputs={"spots": "table"}, changes_image=False, memory=3)
     ... def find_spots(stack, threshold=0.5):
@@ -169,10 +177,17 @@ def step_function(
     >>> spec_of(find_spots).outputs[0].name
     'spots'
     """
+    meaning = rows or {}
     spec = FunctionSpec(
         outputs=(
-            *(Output(name, kind) for name, kind in (outputs or {}).items()),
-            *(Output(name, kind, optional=True) for name, kind in (optional_outputs or {}).items()),
+            *(
+                Output(name, kind, rows=meaning.get(name, "objects"))
+                for name, kind in (outputs or {}).items()
+            ),
+            *(
+                Output(name, kind, optional=True, rows=meaning.get(name, "objects"))
+                for name, kind in (optional_outputs or {}).items()
+            ),
         ),
         reduces=reduces,
         changes_image=changes_image,

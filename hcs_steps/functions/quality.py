@@ -36,7 +36,12 @@ def _require_bits(bit_depth: int | None) -> None:
 
 
 @step_function(
-    outputs={"focus_score": "table"}, changes_image=False, memory=1.5, scratch=10.0, devices=("cpu", "gpu")
+    outputs={"focus_score": "table"},
+    rows={"focus_score": "planes"},
+    changes_image=False,
+    memory=1.5,
+    scratch=10.0,
+    devices=("cpu", "gpu"),
 )
 def focus_score(stack: Any, window: str | Enum = "none") -> tuple[Any, Columns]:
     """How sharp each plane is: the slope of its power spectrum in a log-log plot. The image passes through.
@@ -78,7 +83,12 @@ def focus_score(stack: Any, window: str | Enum = "none") -> tuple[Any, Columns]:
 
 
 @step_function(
-    outputs={"saturation": "table"}, changes_image=False, memory=1.5, scratch=10.0, devices=("cpu", "gpu")
+    outputs={"saturation": "table"},
+    rows={"saturation": "planes"},
+    changes_image=False,
+    memory=1.5,
+    scratch=10.0,
+    devices=("cpu", "gpu"),
 )
 def saturation(stack: Any, bit_depth: int | None = None) -> tuple[Any, Columns]:
     """How much of each plane is clipped: the part at the highest and the lowest value. The image passes through.
@@ -117,6 +127,7 @@ def saturation(stack: Any, bit_depth: int | None = None) -> tuple[Any, Columns]:
 
 @step_function(
     outputs={"signal_to_background": "table"},
+    rows={"signal_to_background": "planes"},
     changes_image=False,
     memory=1.5,
     scratch=10.0,
@@ -157,7 +168,12 @@ def signal_to_background(stack: Any, dark: float = 0.0) -> tuple[Any, Columns]:
 
 
 @step_function(
-    outputs={"image_quality": "table"}, changes_image=False, memory=1.5, scratch=10.0, devices=("cpu", "gpu")
+    outputs={"image_quality": "table"},
+    rows={"image_quality": "planes"},
+    changes_image=False,
+    memory=1.5,
+    scratch=10.0,
+    devices=("cpu", "gpu"),
 )
 def image_quality(
     stack: Any, window: str | Enum = "none", bit_depth: int | None = None, dark: float = 0.0

@@ -26,7 +26,7 @@ def consolidate(plan: Plan, stage: StagePlan, results: Results, records: Records
     left out of the tables and named in ``wells`` and ``failures.csv``.
     """
     for name, parts in plan.tables.items():
-        paths = _parts(plan, results, records, parts)
+        paths = _parts(plan, results, records, parts.sources)
         target = results.table(plan.tables_folder, name)
         listing = results.table(plan.tables_folder, name, ".csv")
         if paths:

@@ -45,7 +45,7 @@ def unit_counts(
 ) -> dict[str, int]:
     """Rows of every per-object table of a unit, summed by channel over sites, z and time."""
     counts: dict[str, int] = {}
-    names = {source: table for table, sources in plan.tables.items() for source in sources}
+    names = {source: name for name, table in plan.tables.items() for source in table.sources}
     for stage in plan.stages:
         record = records.get((stage.name, unit), {})
         for step, outputs in record.get("outputs", {}).items():

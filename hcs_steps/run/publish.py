@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def compute_unit(
             continue
         step = plan.steps[index]
         if step.written and index in made.images:
-            labels = _labels(made, index)
+            labels = _labels(made, [i for i in made.calls if plan.steps[i].labels_in == index])
             meta = image_meta(context, index, made.places[index])
             images = made.images[index]
             published.add(
@@ -102,12 +102,14 @@ def _z_step(planes: Mapping[PlaneKey, Plane]) -> float:
     return float(abs(np.median(steps)))
 
 
-def _labels(made: UnitResult, index: int) -> dict[str, dict[PlaneKey, Image]]:
+def _labels(made: UnitResult, steps: Iterable[int]) -> dict[str, dict[PlaneKey, Image]]:
+    """The labels that steps returned, by name."""
     labels: dict[str, dict[PlaneKey, Image]] = {}
-    for call in made.calls[index]:
-        for name, output in call.outputs.items():
-            if output.kind == "labels":
-                labels.setdefault(name, {}).update(zip(output.keys, output.value, strict=True))
+    for index in steps:
+        for call in made.calls[index]:
+            for name, output in call.outputs.items():
+                if output.kind == "labels":
+                    labels.setdefault(name, {}).update(zip(output.keys, output.value, strict=True))
     return labels
 
 

@@ -242,6 +242,7 @@ class UnitRun:
 
     def _earlier_labels(self, producer: int, name: str, keys: tuple[PlaneKey, ...]) -> NamedOutput | None:
         """Labels for the planes of a stack: of the same plane, else of another channel of it."""
+        plan_steps = self.context.plan.steps
         if producer in self.result.calls:
             outputs = [call.outputs[name] for call in self.result.calls[producer] if name in call.outputs]
             held = {key: labels for o in outputs for key, labels in zip(o.keys, o.value, strict=True)}
@@ -249,7 +250,7 @@ class UnitRun:
                 return None
             labels = [held[key] for key in _labelled(keys, held, name)]
         else:
-            store, well = self.stores(producer), self.context.well
+            store, well = self.stores(plan_steps[producer].labels_in), self.context.well
             sites = {key.site for key in self.context.layout.planes}
             stored = {key for key in store.keys(well, name) if key.site in sites}
             if not stored:

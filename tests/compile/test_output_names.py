@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hcs_steps.compile.plan import TablePlan
 from hcs_steps.errors import CompileError, PipelineError
 from hcs_steps.functions.declare import step_function
 from hcs_steps.pipeline import FunctionStep
@@ -78,7 +79,7 @@ def test_two_calls_of_a_chain_cannot_return_the_same_name(lab):
 
 def test_branches_may_return_the_same_name_of_the_same_kind(lab):
     plan = lab.plan([FunctionStep({"DAPI": lab.find, "GFP": (lab.find, {"threshold": 1})}, name="one")])
-    assert dict(plan.tables) == {"spots": (("one", "spots"),)}
+    assert dict(plan.tables) == {"spots": TablePlan("objects", (("one", "spots"),))}
     (kinds,) = problems(lab, FunctionStep({"DAPI": lab.segment, "GFP": table_of_cells}, name="one"))
     assert "of the kind labels" in kinds
     assert "of the kind table" in kinds

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hcs_steps.compile import CompileOptions, compile_plate
-from hcs_steps.compile.plan import Plan
+from hcs_steps.compile.plan import Plan, TablePlan
 from hcs_steps.errors import CompileError
 from hcs_steps.pipeline import FunctionStep, Pipeline
 from hcs_steps.plate import Problem
@@ -217,9 +217,9 @@ def test_tables_of_the_same_name_are_kept_apart(lab: Any) -> None:
         [FunctionStep(lab.find, name="a"), FunctionStep(lab.find, name="b"), lab.segment, lab.measure]
     )
     assert dict(plan.tables) == {
-        "a_spots": (("a", "spots"),),
-        "b_spots": (("b", "spots"),),
-        "sizes": (("measure", "sizes"),),
+        "a_spots": TablePlan("objects", (("a", "spots"),)),
+        "b_spots": TablePlan("objects", (("b", "spots"),)),
+        "sizes": TablePlan("objects", (("measure", "sizes"),)),
     }
 
 

@@ -23,6 +23,7 @@ def call(name: str = "f", **values: Any) -> CallPlan:
         "kwargs": {},
         "source": "",
         "outputs": (),
+        "rows": {},
         "optional": 0,
         "injected": (),
         "reduces": False,

@@ -117,6 +117,7 @@ def _quality(plate: Any, fields: Mapping[int, Flatfield]) -> Columns:
 @step_function(
     scope="plate",
     outputs={"flatfield": "array", "flatfield_channels": "value", "flatfield_quality": "table"},
+    rows={"flatfield_quality": "other"},
     memory=4.0,
     scratch=60.0,
 )

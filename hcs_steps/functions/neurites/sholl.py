@@ -27,6 +27,7 @@ _STEP_PX = 10.0
 
 @step_function(
     outputs={"sholl_profile": "table", "sholl_summary": "table"},
+    rows={"sholl_profile": "other"},
     changes_image=False,
     memory=8.0,
     scratch=50.0,

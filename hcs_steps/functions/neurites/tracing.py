@@ -49,6 +49,7 @@ class SegmentationOptions:
 
 @step_function(
     outputs={"axon_branches": "table", "axon_summary": "table", "axon_skeleton": "labels"},
+    rows={"axon_summary": "planes"},
     changes_image=False,
     memory=6.0,
     scratch=50.0,

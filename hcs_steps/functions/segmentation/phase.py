@@ -99,6 +99,7 @@ def _rough(plane: Any, window: int, sigmas: float) -> tuple[Any, float, float]:
 
 @step_function(
     outputs={"cells": "labels", "confluence": "table"},
+    rows={"confluence": "planes"},
     changes_image=False,
     memory=1.2,
     scratch=60.0,

@@ -21,6 +21,7 @@ from hcs_steps.functions.stitching.solve import Solution, solve
 
 @step_function(
     outputs={"positions": "array", "tile_positions": "table", "tile_pairs": "table"},
+    rows={"tile_positions": "other", "tile_pairs": "other"},
     changes_image=False,
     memory=1.1,
     scratch=24.0,
