@@ -2,17 +2,22 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+INTEROP := .venv-interop
 
-.PHONY: demo test test-slow lint typecheck format bench schemas clean
+.PHONY: demo test test-slow test-interop lint typecheck format bench schemas clean
 
 demo: $(READY)
 	$(BIN)/hcs demo demo $(DEMO)
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow" $(TESTS)
+	$(BIN)/python -m pytest -m "not slow" -n auto $(TESTS)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow $(TESTS)
+
+# Opens the results with other tools, in an environment of its own.
+test-interop: $(INTEROP)/.ready
+	$(INTEROP)/bin/python -m pytest $(TESTS) tests/interop
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -36,11 +41,14 @@ schemas: $(READY)
 	$(BIN)/hcs schemas config/schemas
 
 # Debian's python3 may come without ensurepip; then pip, which is there, fills the environment.
-$(READY): pyproject.toml
-	python3 -m venv $(VENV) 2>/dev/null || { python3 -m venv --clear --without-pip $(VENV) \
-		&& python3 -m pip --python $(BIN)/python install --quiet pip; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+%/.ready: pyproject.toml
+	python3 -m venv $* 2>/dev/null || { python3 -m venv --clear --without-pip $* \
+		&& python3 -m pip --python $*/bin/python install --quiet pip; }
+	$*/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRA)]"
 	touch $@
 
+$(READY): EXTRA := dev
+$(INTEROP)/.ready: EXTRA := interop
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(INTEROP) demo

@@ -20,6 +20,7 @@ rule all:
 
 
 include: RULES
+include: "rules/report.smk"
 include: "rules/finish.smk"
 
 

@@ -82,6 +82,22 @@ def build_parser() -> argparse.ArgumentParser:
     finish.add_argument("--marker", metavar="FILE", help="file to write if nothing failed")
     finish.add_argument("--log", metavar="FILE", help="write the summary there too")
 
+    report = _add(commands, "report", "report", "make the page of a plate, or of a screen of several plates")
+    what = report.add_mutually_exclusive_group()
+    what.add_argument("--plan", metavar="FILE", help="of this plate only: its plan.json")
+    what.add_argument(
+        "--screen", action="store_true", help="one overview page and joined tables of all plates"
+    )
+    _configured(report)
+    report.add_argument("--marker", metavar="FILE", help="write the job's marker there and exit 0")
+    report.add_argument("--log", metavar="FILE", help="write the log there instead of the terminal")
+
+    view = _add(commands, "view", "view", "open a plate's images in napari, or say how")
+    view.add_argument("plate", metavar="PLATE", help="a results folder, an .ome.zarr, or the name of a plate")
+    view.add_argument("--step", help="the step whose images to open (default: the last kept ones)")
+    view.add_argument("--well", help="open this well's first site with its labels")
+    _configured(view)
+
     pipeline = _add(commands, "pipeline", "pipeline", "convert a pipeline file")
     pipeline.add_argument("to", choices=["to-python", "to-yaml"], help="what to convert to")
     pipeline.add_argument("file", metavar="FILE", help="the pipeline, YAML or Python")

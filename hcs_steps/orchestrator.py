@@ -24,6 +24,7 @@ from hcs_steps.compile import compile_plate
 from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
 from hcs_steps.compile.units import key_of
 from hcs_steps.emit.prepare import check_folders, compile_options, open_configured, results_folder
+from hcs_steps.emit.wells import map_wells
 from hcs_steps.errors import ConfigError, HcsError, PipelineError
 from hcs_steps.pipeline.config import GlobalPipelineConfig
 from hcs_steps.pipeline.files import pipeline_to_yaml
@@ -77,8 +78,8 @@ class PipelineOrchestrator:
     storage_registry
         Storage backends of one's own; see `StorageRegistry`.
     reading
-        How the plate is read, where that is not found out: ``format``, ``pattern``, ``channels``,
-        ``pixel_size_um``, ``grid``, as in the configuration file.
+        How the plate is read and what is in it, where that is not found out: ``format``, ``pattern``,
+        ``channels``, ``pixel_size_um``, ``grid``, ``plate_map``, ``analysis``, as in the configuration file.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class PipelineOrchestrator:
         )
         self.global_config = global_config or GlobalPipelineConfig()
         self.storage_registry = storage_registry or StorageRegistry()
-        self.reading = dict(reading or {})
+        self.reading = _absolute_map(reading or {})
         self._settings = parse_settings(
             {"plates": [{"path": str(self.plate_path), **self.reading}]}, "reading"
         ).plates[0]
@@ -125,7 +126,10 @@ class PipelineOrchestrator:
         inventory = self._inventory()
         settings = PlateSettings(path=self.plate_path, select=Select(wells=plain(well_filter)))
         (name,) = plate_ids([settings])
-        options = compile_options(settings, name, self._search_path(), self.storage_registry.references())
+        analysis = map_wells(self._settings, name, inventory).analysis
+        options = compile_options(
+            settings, name, self._search_path(), self.storage_registry.references(), analysis
+        )
         plan = compile_plate(inventory, Pipeline(steps, config=self._config()), options)
         by_well: dict[str, dict[Any, Any]] = {}
         for plane in inventory.planes:
@@ -250,6 +254,17 @@ class PipelineOrchestrator:
         if not plate.success or any(step.scope == "plate" for step in plan.steps):
             collected[PLATE_UNIT] = plate
         return MappingProxyType(collected)
+
+
+def _absolute_map(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the plate map's files as absolute paths: the run happens in another folder."""
+    found = reading.get("plate_map")
+    if isinstance(found, str | Path):
+        return {**reading, "plate_map": str(Path(found).absolute())}
+    if isinstance(found, Mapping):
+        files = {name: str(Path(found[name]).absolute()) for name in ("barcodes", "folder") if found.get(name)}
+        return {**reading, "plate_map": {**found, **files}}
+    return dict(reading)
 
 
 def setup_global_gpu_registry(global_config: GlobalPipelineConfig | None = None) -> tuple[str, ...]:

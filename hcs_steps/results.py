@@ -33,6 +33,16 @@ class Results:
         return self.root / "run.json"
 
     @property
+    def report(self) -> Path:
+        """The page that shows it all."""
+        return self.root / "report.html"
+
+    @property
+    def plate_map(self) -> Path:
+        """What the plate map says of every well."""
+        return self.root / "plate_map.parquet"
+
+    @property
     def images(self) -> Path:
         """Folder of the image stores."""
         return self.root / "images"
@@ -64,6 +74,15 @@ class Results:
     def table(self, tables: str, name: str, suffix: str = ".parquet") -> Path:
         """A table of the whole plate."""
         return self.root / tables / f"{name}{suffix}"
+
+    def rois(self, step: str, well: str, site: int, labels: str, suffix: str) -> Path:
+        """The outlines of the labelled objects of one site."""
+        return self.root / "exports" / "rois" / step / f"{well}_s{site}.{labels}{suffix}"
+
+    @property
+    def well_summary(self) -> Path:
+        """One row per well, in the style of MetaXpress."""
+        return self.root / "exports" / "well_summary.csv"
 
     def array(self, step: str, unit: str, output: str, call: int) -> Path:
         """An array output of one call."""

@@ -1,7 +1,7 @@
 # The last rule: it has an output only if nothing failed, so that the exit code tells and the next run tries again.
 rule finish:
     input:
-        "{results}/jobs/consolidate/plate.json",
+        "{results}/jobs/report/plate.json",
     output:
         "{results}/jobs/finish.json",
     log:

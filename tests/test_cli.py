@@ -19,7 +19,8 @@ from hcs_steps.plate.synthetic import make_plate
 
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = (
-    "inspect", "compile", "step", "finish", "pipeline", "functions", "schemas", "profiles", "init", "demo",
+    "inspect", "compile", "step", "finish", "report", "view", "pipeline", "functions", "schemas", "profiles", "init",
+    "demo",
 )  # fmt: skip
 HEAVY = (
     "torch",
@@ -200,6 +201,7 @@ def test_compile_writes_plans_and_rules_when_asked(
         "clean",
         "count_cells_single_channel",
         "consolidate",
+        "report",
     ]
     assert json.loads((configured / "out" / "P1" / "plan.json").read_text()) == plan
     assert "rule clean:" in (configured / "out" / "rules.smk").read_text()

@@ -19,10 +19,42 @@ from rich.table import Table
 from hcs_steps.commands.lab import lay_out
 from hcs_steps.plate.synthetic import make_plate
 from hcs_steps.results import Results
-from hcs_steps.storage.atomic import write_json
+from hcs_steps.storage import as_columns, table_csv, write_json, write_text
 
-CELLS = {"A01": 60, "A02": 100, "A03": 140, "B01": 180, "B02": 220, "B03": 120, "C01": 80, "C02": 160}
-"""Wells of the demo plate and how many cells are in each."""
+ROWS = "ABCD"
+DOSES_UM = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""Concentrations in columns 2 to 7; column 1 has the negative controls, column 8 the positive ones."""
+
+EC50_UM = 0.2
+HILL = 1.6
+HEALTHY, DYING = 60, 8
+"""Cells per field without treatment, and with so much of a toxic one that no more die."""
+
+TOXIC, HARMLESS = "Toxin", "Placebo"
+"""The compounds of rows A and B, and of rows C and D."""
+
+MAP_FILE = "config/plate_map.csv"
+
+
+def plate_map() -> list[dict[str, Any]]:
+    """What is in each well of the demo plate, and how many cells per field."""
+    rows = []
+    for letter in ROWS:
+        compound = TOXIC if letter in "AB" else HARMLESS
+        for column in range(1, len(DOSES_UM) + 3):
+            entry: dict[str, Any] = {"well": f"{letter}{column:02d}", "compound": "DMSO", "dose_uM": 0.0}
+            cells: float = HEALTHY
+            if column > len(DOSES_UM) + 1:
+                entry |= {"compound": "Kill all", "dose_uM": 10.0}
+                cells = DYING
+            elif column > 1:
+                dose = DOSES_UM[column - 2]
+                entry |= {"compound": compound, "dose_uM": dose}
+                if compound == TOXIC:
+                    cells = DYING + (HEALTHY - DYING) / (1 + (dose / EC50_UM) ** HILL)
+            role = {1: "negative", len(DOSES_UM) + 2: "positive"}.get(column, "")
+            rows.append(entry | {"control": role, "cells": round(cells)})
+    return rows
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -43,9 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
     ran = time.perf_counter()
     results = Results(lab / "results" / "plate")
     _compare(results, truth)
+    print(f"report   {results.report} (open it in a browser)")
     print(f"images   {results.images / 'cell_count.ome.zarr'}")
     print(
-        f"tables   {results.table('tables', 'cell_counts', '.csv')} (one row per nucleus), wells.csv beside it"
+        f"tables   {results.table('tables', 'cell_counts')} (one row per nucleus); wells.csv, statistics.csv, "
+        "dose_response.csv and more beside it"
     )
     print(f"records  {results.root / 'records'} (one per well), {results.failures_table}")
     print(f"time     {made - started:.1f} s to make the plate, {ran - made:.1f} s to run the workflow")
@@ -63,13 +97,17 @@ def _plate(lab: Path, broken_well: str | None, layout: str) -> dict[str, Any]:
         shutil.rmtree(lab / "plate", ignore_errors=True)
     truth = make_plate(
         lab / "plate",
-        wells=list(CELLS),
-        cells_per_well=CELLS,
-        sites=(2, 2),
+        wells=[entry["well"] for entry in plate_map()],
+        cells_per_well={entry["well"]: entry["cells"] for entry in plate_map()},
+        sites=(1, 1),
         seed=1,
         broken_well=broken_well,
         layout=layout,
     )
+    rows = [{name: entry[name] for name in entry if name != "cells"} for entry in plate_map()]
+    write_text(lab / MAP_FILE, table_csv(as_columns(rows)))
+    config = lab / "config/config.yaml"
+    write_text(config, config.read_text().replace(f"# plate_map: {MAP_FILE}", f"plate_map: {MAP_FILE}"))
     write_json(known, truth | {"asked": asked})
     return truth
 
@@ -84,7 +122,7 @@ def _compare(results: Results, truth: dict[str, Any]) -> None:
     for well, put_in in truth["wells"].items():
         row = rows.get(well, {})
         expected = sum(site["count"][0] for site in put_in["sites"].values())
-        counted = row.get("Count_cell_counts_DAPI", "")
-        off = f"{(int(counted) - expected) / expected:+.1%}" if counted else ""
+        counted = row.get("Count_cell_counts", "")
+        off = f"{int(counted) - expected:+d}" if counted else ""
         table.add_row(well, row.get("status", "missing"), counted, str(expected), off)
     Console().print(table)

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     plan = Plan.load(plan_path)
     stage = plan.stage(arguments.stage)
     units = _units(plan, arguments)
-    _log_to(arguments.log)
+    log_to(arguments.log)
     runner = Runner(
         plan, Results(plan_path.parent), log=arguments.log or "", debug=arguments.debug, force=arguments.force
     )
@@ -70,7 +70,7 @@ def finish(arguments: argparse.Namespace) -> int:
     text = (
         _summary(plan, results, failures)
         if not success
-        else f"{plan.plate.id}: all {len(plan.units)} units done."
+        else f"{plan.plate.id}: all {len(plan.units)} units done. See {results.report}."
     )
     print(text, file=sys.stdout if success else sys.stderr)
     if arguments.log:
@@ -96,7 +96,8 @@ def _summary(plan: Plan, results: Results, failures: Sequence[dict[str, str]]) -
     if len(failures) > 10:
         lines.append(f"  and {len(failures) - 10} more")
     lines.append(
-        f"All of them: {results.failures_table}. Mend the cause and run snakemake again: only these are run."
+        f"All of them: {results.failures_table} and {results.report}. Mend the cause and run snakemake again: only "
+        "these are run."
     )
     return "\n".join(lines)
 
@@ -117,7 +118,7 @@ def _units(plan: Plan, arguments: argparse.Namespace) -> Sequence[str]:
     return tuple(arguments.unit)
 
 
-def _log_to(path: str | None) -> None:
+def log_to(path: str | None) -> None:
     """Send the log, and what step functions print, to a file; or the log to the terminal."""
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)

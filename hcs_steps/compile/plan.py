@@ -142,7 +142,8 @@ class AnalysisPlan:
 
     ``plate_map`` hashes the plate map; empty where there is none. ``role``, ``compound``,
     ``concentration`` and ``unit`` are columns of it, ``negative`` and ``positive`` the values of ``role`` that mean
-    controls. ``notes`` say what was found out and how.
+    controls; ``unit_name`` is the unit of all concentrations where there is only one. ``notes`` say what was found
+    out and how.
     """
 
     plate_map: str = ""
@@ -150,6 +151,7 @@ class AnalysisPlan:
     compound: str = ""
     concentration: str = ""
     unit: str = ""
+    unit_name: str = ""
     negative: tuple[str, ...] = ()
     positive: tuple[str, ...] = ()
     readouts: tuple[str, ...] = ()

@@ -17,7 +17,10 @@ from hcs_steps.compile.steps import stored
 from hcs_steps.errors import HcsError
 
 CONSOLIDATE = "consolidate"
-"""The last stage of every plan: joins the units' tables and says what is missing."""
+"""The stage of every plan that joins the units' tables, computes what follows from them and says what is missing."""
+
+REPORT = "report"
+"""The last stage of every plan: the page that shows it all."""
 
 
 def plan_stages(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
@@ -32,7 +35,8 @@ def plan_stages(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
         if name in {stage.name for stage in stages}:  # a step may be called like two others with _to_ between
             name = f"{name}_{len(stages)}"
         stages.append(StagePlan(name, scope, steps, upstream))
-    stages.append(StagePlan(CONSOLIDATE, "plate", (), tuple(stage.name for stage in stages)))
+    for name in (CONSOLIDATE, REPORT):
+        stages.append(StagePlan(name, "plate", (), tuple(stage.name for stage in stages)))
     hashed: dict[str, str] = {}
     for number, stage in enumerate(stages):
         hashed[stage.name] = _fingerprint(plan, stage, [hashed[name] for name in stage.upstream])

@@ -40,7 +40,7 @@ from hcs_steps.plate.inventory import Inventory
 SUFFIXES = {Backend.ZARR.value: ".ome.zarr"}
 """What a store's folder name ends in, by backend; nothing for the others."""
 
-RESERVED = frozenset({"consolidate", "finish", "all"})
+RESERVED = frozenset({"consolidate", "report", "finish", "all"})
 """Names of the rules that every workflow has."""
 
 RESERVED_TABLES = frozenset(

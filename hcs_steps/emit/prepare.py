@@ -12,8 +12,9 @@ from pathlib import Path
 
 from hcs_steps.compile import CompileOptions, Limits, compile_plate
 from hcs_steps.compile.key import plan_key
-from hcs_steps.compile.plan import Plan
+from hcs_steps.compile.plan import AnalysisPlan, Plan
 from hcs_steps.compile.request import Request
+from hcs_steps.emit.wells import WellMap, map_wells
 from hcs_steps.errors import ConfigError, PlateError
 from hcs_steps.pipeline.files import load_pipeline
 from hcs_steps.pipeline.step import Pipeline
@@ -26,13 +27,12 @@ from hcs_steps.settings import GridSettings, PlateSettings, WorkflowSettings, pl
 
 @dataclass(frozen=True)
 class Prepared:
-    """One plate ready to run: its results folder, its plan, and the inventory if the plan is not on disk
-    yet.
-    """
+    """One plate ready to run: its results folder, its plan, its inventory, and what is in its wells."""
 
     results: Results
     plan: Plan
     inventory: Inventory
+    well_map: WellMap
 
     @property
     def is_new(self) -> bool:
@@ -56,8 +56,10 @@ def prepare_plates(
         results = Results(results_folder(settings.output, name, pipeline))
         check_folders(plate.path, results.root)
         inventory = open_configured(plate, cache=results.root)
-        options = compile_options(plate, name, search_path, settings.storage_backends)
-        prepared.append(Prepared(results, _plan(results, inventory, pipeline, options), inventory))
+        well_map = map_wells(plate, name, inventory)
+        options = compile_options(plate, name, search_path, settings.storage_backends, well_map.analysis)
+        plan = _plan(results, inventory, pipeline, options)
+        prepared.append(Prepared(results, plan, inventory, well_map))
     return prepared
 
 
@@ -83,7 +85,11 @@ def results_folder(output: Path, name: str, pipeline: Pipeline) -> Path:
 
 
 def compile_options(
-    plate: PlateSettings, name: str, search_path: tuple[str, ...], store_types: Mapping[str, str]
+    plate: PlateSettings,
+    name: str,
+    search_path: tuple[str, ...],
+    store_types: Mapping[str, str],
+    analysis: AnalysisPlan,
 ) -> CompileOptions:
     """The compiler's options for a plate's settings on this machine."""
     mem_mb = memory_mb() if plate.limits.mem_mb == "auto" else plate.limits.mem_mb
@@ -98,6 +104,7 @@ def compile_options(
         limits=Limits(mem_mb, plate.limits.gpu_mem_mb, len(visible_gpus())),
         search_path=search_path,
         store_types=store_types,
+        analysis=analysis,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import chain, count
 
 from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
+from hcs_steps.compile.stages import REPORT
 from hcs_steps.compile.steps import slugify
 
 HEADER = """\
@@ -83,6 +84,8 @@ def emit_rules(groups: list[Group], plans: Mapping[str, Plan]) -> str:
     text = [HEADER]
     for group in groups:
         for stage in group.stages:
+            if stage.name == REPORT:  # rules/report.smk
+                continue
             prefix = f"{group.name}_" if group.name else ""
             inputs = _inputs([plans[folder] for folder in group.folders], stage)
             values = {

@@ -135,12 +135,14 @@ class Workflow:
 
     def write(self) -> None:
         """Put plans, inventories and rules on disk, where they are new."""
+        from hcs_steps.emit.wells import write_well_map
         from hcs_steps.plate import write_inventory
         from hcs_steps.storage.atomic import write_text
 
         for item in self.prepared:
             if item.is_new:
                 write_inventory(item.inventory, item.results.inventory)
+                write_well_map(item.well_map, item.results, item.plan.tables_folder)
                 write_text(item.results.plan, item.plan.to_json())
         for folder in sorted({Path(folder).parent for folder in self.plans}):
             path = folder / "rules.smk"

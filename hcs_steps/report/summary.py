@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from hcs_steps.compile.plan import Plan
+from hcs_steps.compile.plan import PLATE_UNIT, Plan
+
+Records = Mapping[tuple[str, str], Mapping[str, Any]]
+Entry = tuple[str, str, Mapping[str, Any]]
+"""(table, unit, what the unit's record says of its part of the table)."""
 
 
-def well_rows(
-    plan: Plan, records: Mapping[tuple[str, str], Mapping[str, Any]], failures: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """One row per unit: plate, well, unit, status, failed stage and error, and the rows of every table by
-    channel.
+def table_entries(plan: Plan, records: Records) -> Iterator[Entry]:
+    """The parts of all tables that records list, in the order of stages and units."""
+    names = {source: name for name, table in plan.tables.items() for source in table.sources}
+    for (_, unit), record in records.items():
+        for step, outputs in record.get("outputs", {}).items():
+            for output, entry in outputs.get("tables", {}).items():
+                if (step, output) in names:
+                    yield names[step, output], unit, entry
+
+
+def table_channels(entries: Iterable[Entry]) -> dict[str, list[str]]:
+    """Names of the channels that the rows of each table are of, by number, channels without any rows included."""
+    found: dict[str, dict[int, str]] = {}
+    for table, _, entry in entries:
+        for _, channel, _, _, _ in entry["planes"]:
+            found.setdefault(table, {})[channel] = entry["channels"].get(str(channel), str(channel))
+    return {table: [names[number] for number in sorted(names)] for table, names in found.items()}
+
+
+def well_rows(plan: Plan, records: Records, failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per unit: plate, well, unit, status, failed stage and error, and the rows of every table of objects.
 
     ``status`` is ``done`` (every stage of the unit has its record), ``failed`` or ``incomplete``. A count
-    column is called ``Count_<table>_<channel>``; a channel without objects counts 0, a unit without results
-    has none.
+    column is called ``Count_<table>``, and ``Count_<table>_<channel>`` for a table with rows of several channels; one
+    without objects counts 0, a unit without results has none.
     """
     failed = {item["unit"]: item for item in reversed(failures)}
-    counts = {unit: unit_counts(plan, unit, records) for unit in plan.units}
+    counts = _counts(plan, records)
     columns = sorted({name for row in counts.values() for name in row})
     rows = []
     for unit, found in plan.units.items():
@@ -34,24 +54,23 @@ def well_rows(
                 "status": "failed" if failure else "done" if complete else "incomplete",
                 "failed_stage": failure.get("stage", ""),
                 "error": failure.get("error", ""),
-                **{name: counts[unit].get(name) for name in columns},
+                **{name: counts.get(unit, {}).get(name) for name in columns},
             }
         )
     return rows
 
 
-def unit_counts(
-    plan: Plan, unit: str, records: Mapping[tuple[str, str], Mapping[str, Any]]
-) -> dict[str, int]:
-    """Rows of every per-object table of a unit, summed by channel over sites, z and time."""
-    counts: dict[str, int] = {}
-    names = {source: name for name, table in plan.tables.items() for source in table.sources}
-    for stage in plan.stages:
-        record = records.get((stage.name, unit), {})
-        for step, outputs in record.get("outputs", {}).items():
-            for output, entry in outputs["tables"].items():
-                for _, channel, _, _, rows in entry["planes"]:
-                    label = entry["channels"].get(str(channel), str(channel))
-                    column = f"Count_{names[step, output]}_{label}"
-                    counts[column] = counts.get(column, 0) + rows
+def _counts(plan: Plan, records: Records) -> dict[str, dict[str, int]]:
+    """Unit -> rows of every table of objects, by channel, summed over sites, z and time."""
+    entries = [e for e in table_entries(plan, records) if plan.tables[e[0]].rows == "objects"]
+    channels = table_channels(entries)
+    counts: dict[str, dict[str, int]] = {}
+    for table, unit, entry in entries:
+        if unit == PLATE_UNIT:
+            continue
+        own = counts.setdefault(unit, {})
+        for _, channel, _, _, rows in entry["planes"]:
+            label = entry["channels"].get(str(channel), str(channel))
+            column = f"Count_{table}_{label}" if len(channels[table]) > 1 else f"Count_{table}"
+            own[column] = own.get(column, 0) + rows
     return counts

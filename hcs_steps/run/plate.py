@@ -8,11 +8,13 @@ from typing import Any
 
 from hcs_steps.arrays import to_numpy
 from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan, digest
+from hcs_steps.compile.stages import CONSOLIDATE
 from hcs_steps.errors import StepError
 from hcs_steps.frozen import thaw
 from hcs_steps.pipeline.registry import resolve
 from hcs_steps.pipeline.step import plain
 from hcs_steps.report.consolidate import consolidate
+from hcs_steps.report.make import report
 from hcs_steps.results import Results
 from hcs_steps.run.made import Made
 from hcs_steps.run.plate_data import PlateData, upstream_records
@@ -24,26 +26,29 @@ from hcs_steps.storage.tables import write_array, write_table
 def plate_fingerprint(plan: Plan, stage: StagePlan, results: Results) -> str:
     """A plate stage depends on its steps, on which units are there, and on what they were made of.
 
-    The plan's own last one also reports the failures.
+    The plan's own last ones also report the failures.
     """
     records = upstream_records(plan, stage, results)
     failures = [] if stage.steps else open_failures(plan, results)
     return digest(
         plan.fingerprint(stage, PLATE_UNIT),
         *(f"{name}:{unit}:{r['fingerprint']}" for (name, unit), r in records.items()),
-        *(f"{f['stage']}:{f['unit']}:{f.get('attempt')}" for f in failures if f["stage"] != stage.name),
+        *(f"{f['stage']}:{f['unit']}:{f.get('attempt')}" for f in failures if f["stage"] in stage.upstream),
     )
 
 
 def run_plate_stage(
     plan: Plan, stage: StagePlan, results: Results, stores: Callable[[int], ImageStore]
 ) -> Made:
-    """Run a plate stage: the plan's own last one, or the user's plate-scope step."""
+    """Run a plate stage: one of the plan's own last ones, or the user's plate-scope step."""
     made = Made()
     started = time.perf_counter()
     if not stage.steps:
-        consolidate(plan, stage, results, upstream_records(plan, stage, results), made)
-        made.seconds["consolidate"] = time.perf_counter() - started
+        if stage.name == CONSOLIDATE:
+            consolidate(plan, stage, results, upstream_records(plan, stage, results), made)
+        else:
+            report(plan, results, stores, made)
+        made.seconds[stage.name] = time.perf_counter() - started
         return made
     step = plan.steps[stage.steps[0]]
     data = PlateData(plan, stage, results, stores)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hcs_steps.arrays import to_numpy
-from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
+from hcs_steps.compile.plan import PLATE_UNIT, RAW, Plan, StagePlan
 from hcs_steps.pipeline.step import plain
 from hcs_steps.plate.inventory import NAN, Plane
 from hcs_steps.plate.listing import IMAGE_SUFFIXES
@@ -37,6 +37,9 @@ def compute_unit(
     """Run the stage over the unit and publish the results. Nothing is visible before all steps have
     succeeded.
     """
+    for index in stage.steps:
+        if plan.steps[index].written:
+            stores(index)  # declares it: a plate that has only just started is one already
     context = ProcessingContext.create(plan, unit, planes)
     run = UnitRun(context, stage, stores, EarlierOutputs(plan, results, unit), on_gpu)
     made = run.run()
@@ -53,11 +56,40 @@ def compute_unit(
             published.add(
                 stores(index).publish(context.well, images, labels, meta), Path(step.store).parent.as_posix()
             )
+            for path in _write_rois(context, step.name, images, labels, results):
+                published.add_file(results, path)
         published.outputs[step.name] = _publish_outputs(run, index, results, published)
     if context.layout.blank:
         published.notes.append(f"{len(context.layout.blank)} missing planes were read as zeros")
     published.seconds["write"] = time.perf_counter() - started
     return published
+
+
+def _write_rois(
+    context: ProcessingContext,
+    step: str,
+    images: Mapping[PlaneKey, Image],
+    labels: Mapping[str, Mapping[PlaneKey, Image]],
+    results: Results,
+) -> Iterator[Path]:
+    """Write the outlines of a unit's labelled objects in every format that is asked for, a file per site; the files.
+
+    No format knows sites: those of a well would lie on top of each other.
+    """
+    if not context.plan.table_settings.rois:
+        return
+    from hcs_steps.exports.rois import ROI_FILES
+
+    channels = context.channels(RAW)
+    for name, planes in labels.items():
+        for site in sorted({key.site for key in planes}):
+            own = {key: plane for key, plane in planes.items() if key.site == site}
+            shown = [key for key in images if key.site == site]
+            for chosen in context.plan.table_settings.rois:
+                suffix, write = ROI_FILES[chosen]
+                path = results.rois(step, context.well, site, name, suffix)
+                write(path, own, name=name, well=context.well, channels=channels, planes=shown)
+                yield path
 
 
 def image_meta(context: ProcessingContext, index: int, places: Places) -> ImageMeta:

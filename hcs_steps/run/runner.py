@@ -12,6 +12,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
 from hcs_steps.compile.stores import store_spec
 from hcs_steps.compile.units import key_of
+from hcs_steps.errors import HcsError
 from hcs_steps.pipeline.registry import importable
 from hcs_steps.plate import read_unit_planes
 from hcs_steps.results import Results
@@ -95,7 +97,7 @@ class Runner:
         old = self._retract(stage, unit)
         if self._blocked(stage, unit):
             logger.info("%s: %s has no upstream result", stage.name, unit)
-            self._remove(old, ())
+            self._withdraw(stage, unit, old)
             outcome.blocked.append(unit)
             return
         logger.info("%s: %s starts on %s", stage.name, unit, device)
@@ -104,7 +106,7 @@ class Runner:
         try:
             result = self._compute(stage, unit, device)
         except Exception as error:  # the unit's error, whatever it is, ends the unit
-            self._remove(old, ())
+            self._withdraw(stage, unit, old)
             failure = self._failure(stage, unit, error)
             write_failure(self.results, failure)
             outcome.failed[unit] = failure.error
@@ -199,6 +201,17 @@ class Runner:
         record = read_json(path)
         path.unlink(missing_ok=True)
         return [str(item["path"]) for item in (record or {}).get("published", ())]
+
+    def _withdraw(self, stage: StagePlan, unit: str, published: Iterable[str]) -> None:
+        """Remove everything that an earlier run of the unit published; its stores say again what they expect."""
+        published = list(published)
+        self._remove(published, ())
+        if published and unit != PLATE_UNIT:
+            found = self.plan.units[unit]
+            for index in (i for i in stage.steps if self.plan.steps[i].written):
+                sites = {key.site for key in self.plan.layouts[found.layout].keys[index]}
+                with suppress(HcsError):  # a store that cannot be opened is why the unit failed
+                    self.store(index).remove(found.well, sorted(sites))
 
     def _remove(self, published: Iterable[str], keep: Iterable[str]) -> None:
         """Remove what an earlier run of the unit published and this one did not."""

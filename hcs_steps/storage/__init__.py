@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         concat_tables,
         read_array,
         read_table,
+        table_csv,
         write_array,
         write_table,
     )
@@ -76,6 +77,7 @@ __all__ = [
     "read_table",
     "remove_path",
     "sweep_leftovers",
+    "table_csv",
     "write_array",
     "write_bytes",
     "write_json",
@@ -114,6 +116,7 @@ __getattr__ = lazy_names(
             "concat_tables",
             "read_array",
             "read_table",
+            "table_csv",
             "write_array",
             "write_table",
         ],

@@ -1,6 +1,8 @@
-"""OME-NGFF 0.5 metadata as pure functions: plate, well, image, labels.
+"""OME-NGFF metadata as pure functions: plate, well, image, labels.
 
-Beside ``ome``, an image group has the attribute ``hcs_steps``: its site, what each index of the t, c and z
+They are what both written versions have in common; a `Dialect` adds the version and puts them into files.
+
+Beside them, an image group has the attribute ``hcs_steps``: its site, what each index of the t, c and z
 axes stands for, and which planes were stored, so that nothing has to be guessed from the array's shape.
 """
 
@@ -11,37 +13,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from hcs_steps.storage._display import channel_color
 from hcs_steps.storage._names import column_name, row_name, well_position
-from hcs_steps.storage.protocol import Image, ImageMeta, PlaneKey, StoreSpec
-
-VERSION = "0.5"
-
-_COLORS = (
-    ("0000FF", ("dapi", "hoechst", "405", "dna", "nucle", "bfp", "alexa 350")),
-    ("00FF00", ("gfp", "fitc", "488", "alexa488", "phalloidin", "actin")),
-    ("FF0000", ("rfp", "tritc", "cy3", "561", "555", "568", "mcherry", "texas", "tubulin", "dsred")),
-    ("FF00FF", ("cy5", "640", "647", "far red", "far-red", "mito")),
-    ("FFFF00", ("yfp", "532", "514", "golgi")),
-    ("00FFFF", ("cfp", "445")),
-    ("FFFFFF", ("bright", "phase", "dic", "trans", "bf", "gray", "grey")),
-)
-_OTHER_COLORS = ("0000FF", "00FF00", "FF0000", "FF00FF", "FFFF00", "00FFFF", "FFFFFF")
-_WINDOW_SAMPLES = 1 << 20
-
-
-def group(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``zarr.json`` of a group."""
-    return {"attributes": dict(attributes), "node_type": "group", "zarr_format": 3}
+from hcs_steps.storage.protocol import ImageMeta, PlaneKey, StoreSpec
 
 
 def plate_attributes(spec: StoreSpec) -> dict[str, Any]:
-    """Attributes of a plate: all rows and columns it has, and the wells that will be published."""
+    """Metadata of a plate: all rows and columns it has, and the wells that will be published."""
     positions = sorted((well_position(well)[1:], well) for well in spec.wells)
     plate = {
         "name": spec.plate_name,
-        "version": VERSION,
         "rows": [{"name": row_name(row)} for row in range(spec.rows)],
         "columns": [{"name": column_name(column)} for column in range(spec.columns)],
         "wells": [
@@ -50,13 +31,13 @@ def plate_attributes(spec: StoreSpec) -> dict[str, Any]:
         ],
         "field_count": max((len(set(sites)) for sites in spec.wells.values()), default=0) or 1,
     }
-    return {"ome": {"version": VERSION, "plate": plate}}
+    return {"plate": plate}
 
 
 def well_attributes(sites: Iterable[int]) -> dict[str, Any]:
-    """Attributes of a well: one image per site."""
+    """Metadata of a well: one image per site."""
     images = [{"path": str(site)} for site in sorted(set(sites))]
-    return {"ome": {"version": VERSION, "well": {"version": VERSION, "images": images}}}
+    return {"well": {"images": images}}
 
 
 @dataclass(frozen=True)
@@ -159,13 +140,14 @@ def is_known(size: float) -> bool:
 
 
 def image_attributes(
-    grid: Grid, meta: ImageMeta, image_multiscales: list[dict[str, Any]], planes: Mapping[PlaneKey, Image]
+    grid: Grid,
+    meta: ImageMeta,
+    image_multiscales: list[dict[str, Any]],
+    windows: Mapping[int, Mapping[str, float]],
 ) -> dict[str, Any]:
-    """Attributes of a site's image group; contrast windows are taken from the full-resolution planes."""
-    ome: dict[str, Any] = {"version": VERSION, "multiscales": image_multiscales}
-    if planes:
-        ome["omero"] = {"channels": _omero_channels(grid, meta, planes)}
-    return {"ome": ome, "hcs_steps": own_attributes(grid, meta)}
+    """Metadata of a site's image group; ``windows`` is what is displayed of each channel, if it has images."""
+    omero = {"omero": {"channels": _omero_channels(grid, meta, windows)}} if windows else {}
+    return {"multiscales": image_multiscales, **omero}
 
 
 def own_attributes(grid: Grid, meta: ImageMeta) -> dict[str, Any]:
@@ -174,60 +156,24 @@ def own_attributes(grid: Grid, meta: ImageMeta) -> dict[str, Any]:
 
 
 def labels_attributes(names: Sequence[str]) -> dict[str, Any]:
-    """Attributes of the ``labels`` group of an image."""
-    return {"ome": {"version": VERSION, "labels": list(names)}}
+    """Metadata of the ``labels`` group of an image."""
+    return {"labels": list(names)}
 
 
 def label_attributes(
-    name: str, grid: Grid, meta: ImageMeta, label_multiscales: list[dict[str, Any]]
+    label_multiscales: list[dict[str, Any]], colors: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Attributes of one label image; ``name`` is what it was published as, whatever its folder is called."""
-    source = {"version": VERSION, "source": {"image": "../../"}}
-    ome = {"version": VERSION, "multiscales": label_multiscales, "image-label": source}
-    return {"ome": ome, "hcs_steps": own_attributes(grid, meta) | {"label": name}}
+    """Metadata of one label image, which lies in the ``labels`` group of its image."""
+    shown = {"source": {"image": "../../"}} | ({"colors": list(colors)} if colors else {})
+    return {"multiscales": label_multiscales, "image-label": shown}
 
 
-def _omero_channels(grid: Grid, meta: ImageMeta, planes: Mapping[PlaneKey, Image]) -> list[dict[str, Any]]:
+def _omero_channels(
+    grid: Grid, meta: ImageMeta, windows: Mapping[int, Mapping[str, float]]
+) -> list[dict[str, Any]]:
     channels = []
     for index, channel in enumerate(grid.channels):
         name = meta.channels.get(channel, f"channel {channel}")
-        own = [plane for key, plane in planes.items() if key.channel == channel]
-        settings = {"label": name, "color": channel_color(name, index), "window": contrast_window(own)}
+        settings = {"label": name, "color": channel_color(name, index), "window": dict(windows[channel])}
         channels.append(settings | {"active": True})
     return channels
-
-
-def channel_color(name: str, index: int) -> str:
-    """RRGGBB by the dye or laser line in a channel's name, else by its position."""
-    lowered = name.lower()
-    for color, words in _COLORS:
-        if any(word in lowered for word in words):
-            return color
-    return _OTHER_COLORS[index % len(_OTHER_COLORS)]
-
-
-def contrast_window(planes: Sequence[Image]) -> dict[str, float]:
-    """Smallest and largest finite value, and the 1st and 99.8th percentile as the displayed range.
-
-    Percentiles are those of about a million pixels on a regular grid, so that the cost does not grow with
-    the stack.
-    """
-    pixels = sum(plane.size for plane in planes)
-    step = max(1, math.isqrt(pixels // _WINDOW_SAMPLES))
-    low, high = math.inf, -math.inf
-    samples = []
-    for plane in planes:
-        if plane.dtype.kind == "f" and not np.isfinite(plane).all():
-            plane = np.where(np.isfinite(plane), plane, np.nan)
-        with np.errstate(all="ignore"):
-            low, high = (
-                float(np.fmin(low, np.fmin.reduce(plane, None))),
-                float(np.fmax(high, np.fmax.reduce(plane, None))),
-            )
-        samples.append(plane[::step, ::step].ravel().astype(np.float64))
-    sample = np.concatenate(samples)
-    sample = sample[np.isfinite(sample)]
-    if low > high or not sample.size:
-        return {"min": 0.0, "max": 1.0, "start": 0.0, "end": 1.0}
-    start, end = np.percentile(sample, [1.0, 99.8])
-    return {"min": low, "max": high, "start": float(start), "end": float(end)}

@@ -12,13 +12,12 @@ SMALLEST = 256
 """The last level is the first whose height and width are at most this many pixels."""
 
 
-def level_count(height: int, width: int) -> int:
-    """Levels of a full pyramid, the full resolution included."""
-    count = 1
-    while max(height, width) > SMALLEST:
-        height, width = (height + 1) // 2, (width + 1) // 2
-        count += 1
-    return count
+def level_shapes(height: int, width: int, pyramid: bool = True) -> list[tuple[int, int]]:
+    """(height, width) of every level, the full resolution first; only that one without a pyramid."""
+    shapes = [(height, width)]
+    while pyramid and max(shapes[-1]) > SMALLEST:
+        shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
+    return shapes
 
 
 def halve(plane: Image, *, labels: bool) -> Image:

@@ -80,14 +80,18 @@ def array_options(strategy: str, shape: Shape, itemsize: int) -> dict[str, Any]:
     return {"chunks": chunk, "shards": None if shard == chunk else shard}
 
 
-def codecs(compressor: str, level: int) -> Any:
+def codecs(compressor: str, level: int, zarr_format: int = 3) -> Any:
     """``compressors`` of ``zarr.create_array``. Blosc's byte shuffle roughly halves 12-bit camera images."""
-    from zarr.codecs import BloscCodec
-
     if compressor == "none":
         return None
+    if zarr_format == 2:
+        if compressor == "gzip":
+            return {"id": "gzip", "level": level}
+        return {"id": "blosc", "cname": compressor, "clevel": level, "shuffle": 1, "blocksize": 0}
     if compressor == "gzip":
         from hcs_steps.storage._gzip_codec import SteadyGzipCodec
 
         return SteadyGzipCodec(level=level)
+    from zarr.codecs import BloscCodec
+
     return BloscCodec(cname=compressor, clevel=level, shuffle="shuffle")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import csv
+import io
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.errors import StorageError
+from hcs_steps.storage._joining import WellColumns, batches, common_schema, damaged, regrouped
 from hcs_steps.storage.atomic import publish_file, storage_errors
 
 ROW_GROUP = 65_536
-"""Rows per Parquet row group, and the most rows that `concat_tables` holds at once."""
+"""Rows per Parquet row group, and the most rows that `concat_tables` gathers before it writes them."""
+
+CELLS_AT_ONCE = 2**23
+"""Values that `concat_tables` gathers before it writes them: fewer rows of a wide table, 64 MiB of float64."""
 
 
 def as_columns(obj: Any) -> dict[str, NDArray[Any]]:
@@ -98,8 +104,22 @@ def _to_arrow(path: Path, columns: Mapping[str, NDArray[Any]]) -> Any:
     return pa.table(arrays)
 
 
-def read_table(path: Path) -> dict[str, NDArray[Any]]:
-    """Columns of a Parquet file. Strings come as objects; a missing value is NaN in numbers, else None."""
+def table_csv(columns: Mapping[str, Iterable[Any]]) -> str:
+    """A small table as CSV text: NaN and None are empty, floats the shortest text that is the same number."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    plain = (values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values())
+    for row in zip(*plain, strict=True):
+        writer.writerow("" if value is None or value != value else value for value in row)
+    return text.getvalue()
+
+
+def read_table(path: Path, columns: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Columns of a Parquet file. Strings come as objects; a missing value is NaN in numbers, else None.
+
+    With ``columns`` only those of them that the file has are read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -107,128 +127,54 @@ def read_table(path: Path) -> dict[str, NDArray[Any]]:
     with storage_errors("read", path):
         try:
             # Opened as one file: a folder name such as "Plate=1" is not a column.
-            table = pq.ParquetFile(path).read()
+            with pq.ParquetFile(path) as file:
+                names = [name for name in file.schema_arrow.names if columns is None or name in columns]
+                table = file.read(columns=names)
         except pa.ArrowInvalid as error:
-            raise _damaged(path, error) from error
-    return {name: table.column(name).to_numpy() for name in table.column_names}
+            raise damaged(path, error) from error
+    return {name: table.column(name).to_numpy() for name in names}
 
 
-def concat_tables(paths: Iterable[Path], out_parquet: Path, out_csv: Path | None = None) -> int:
+def concat_tables(
+    paths: Iterable[Path], out_parquet: Path, out_csv: Path | None = None, *, wells: Any = None
+) -> int:
     """Join Parquet files row-wise in the order given; returns the number of rows.
 
     Memory does not grow with the number of files or rows. The columns are those of all files in order of
     first appearance; where a file lacks one its rows are null. Integers and floats in one column become
-    float64; other conflicts of types are a `StorageError` that names the file and the column.
+    float64; other conflicts of types are a `StorageError` that names the file and the column. The types in files
+    without rows count only where no other file has the column.
+
+    ``wells`` is a table (anything `as_columns` takes) with the column ``Metadata_Well`` and one row per well: its other
+    columns are added to every row of that well, behind the first columns that are called ``Metadata_...``; in rows
+    of other wells they are null. A `StorageError` if the files have one of them already, or no ``Metadata_Well``.
     """
     import pyarrow.parquet as pq
 
     sources = [Path(path) for path in paths]
-    schema = _common_schema(sources)
+    schema = common_schema(sources)
+    added = WellColumns(
+        Path(out_parquet), _to_arrow(Path(out_parquet), as_columns({} if wells is None else wells))
+    )
+    target = added.schema(schema)
     rows = 0
     with ExitStack() as outputs:
         temporary = outputs.enter_context(publish_file(Path(out_parquet)))
-        parquet = outputs.enter_context(pq.ParquetWriter(temporary, schema, compression="zstd"))
-        csv = None
+        parquet = outputs.enter_context(pq.ParquetWriter(temporary, target, compression="zstd"))
+        listing = None
         if out_csv is not None:
             import pyarrow.csv
 
             temporary = outputs.enter_context(publish_file(Path(out_csv)))
-            csv = outputs.enter_context(pyarrow.csv.CSVWriter(temporary, schema))
-        for table in _regrouped(_batches(sources, schema)):
-            parquet.write_table(table, row_group_size=ROW_GROUP)
-            if csv is not None:
-                csv.write_table(table)
+            listing = outputs.enter_context(pyarrow.csv.CSVWriter(temporary, target))
+        most = max(1, min(ROW_GROUP, CELLS_AT_ONCE // max(len(target), 1)))
+        for table in regrouped(batches(sources, schema, most), most):
+            table = added.joined(table, target)
+            parquet.write_table(table, row_group_size=most)
+            if listing is not None:
+                listing.write_table(table)
             rows += table.num_rows
     return rows
-
-
-def _common_schema(paths: Sequence[Path]) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    types: dict[str, Any] = {}
-    for path in paths:
-        with storage_errors("read", path):
-            try:
-                schema = pq.read_schema(path)
-            except pa.ArrowInvalid as error:
-                raise _damaged(path, error) from error
-        for column in schema:
-            merged = _merge(types.get(column.name, column.type), column.type)
-            if merged is None:
-                raise StorageError(
-                    f"Cannot join {path}: its column {column.name!r} is {column.type}, "
-                    f"but {types[column.name]} in the files before it.",
-                    hint="Return one type for a column from all units.",
-                )
-            types[column.name] = merged
-    return pa.schema(list(types.items()))
-
-
-def _merge(one: Any, other: Any) -> Any:
-    """The type that holds both, None if there is none."""
-    import pyarrow as pa
-
-    kinds = pa.types
-    if one == other or kinds.is_null(other):
-        return one
-    if kinds.is_null(one):
-        return other
-    floating = [kinds.is_floating(kind) for kind in (one, other)]
-    if any(floating) and all(kinds.is_integer(kind) or kinds.is_floating(kind) for kind in (one, other)):
-        # float32 holds only integers of up to 24 bits, so a mix with integers is float64.
-        return max(one, other, key=lambda kind: kind.bit_width) if all(floating) else pa.float64()
-    schemas = [pa.schema([("column", kind)]) for kind in (one, other)]
-    try:
-        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
-    except pa.ArrowException:
-        return None
-
-
-def _batches(paths: Sequence[Path], schema: Any) -> Iterator[Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for path in paths:
-        with storage_errors("read", path), pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=ROW_GROUP):
-                try:
-                    yield _fitted(pa.Table.from_batches([batch]), schema)
-                except pa.ArrowInvalid as error:
-                    hint = "Return one type for a column from all units."
-                    raise StorageError(f"Cannot join {path}: {error}.", hint=hint) from error
-
-
-def _fitted(table: Any, schema: Any) -> Any:
-    import pyarrow as pa
-
-    columns = []
-    for column in schema:
-        if column.name in table.column_names:
-            # Large integers lose digits as floats, which is not worth failing for; wrapping would be.
-            safe = not pa.types.is_floating(column.type)
-            columns.append(table.column(column.name).cast(column.type, safe=safe))
-        else:
-            columns.append(pa.nulls(table.num_rows, column.type))
-    return pa.table(columns, schema=schema)
-
-
-def _regrouped(tables: Iterable[Any]) -> Iterator[Any]:
-    """Many small tables as few of about a row group: a unit's table may have no more than one row."""
-    import pyarrow as pa
-
-    held: list[Any] = []
-    for table in tables:
-        held.append(table)
-        if sum(part.num_rows for part in held) >= ROW_GROUP:
-            yield pa.concat_tables(held).combine_chunks()
-            held = []
-    if held:
-        yield pa.concat_tables(held).combine_chunks()
-
-
-def _damaged(path: Path, error: Exception) -> StorageError:
-    return StorageError(f"{path} is not a Parquet file: {error}.", hint="Delete it and run its step again.")
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

@@ -1,44 +1,39 @@
-"""Images as one TIFF file per plane, under the name it was delivered with.
+"""Images as TIFF files, one per plane or one per well, as OME-TIFF or as ImageJ itself writes them.
 
-Layout: ``<store>/<well>/s<site>/<name>.tif``, labels in
-``<store>/<well>/s<site>/labels/<label>/<name>.tif``, and ``planes.json``, which says which plane is which
-file. A site is a folder of its own, published as a whole: planes of different sites may have been delivered
-under one name, and the unit of another site must not be able to touch them.
+Layout: ``<store>/<well>/s<site>/`` with the files of one site, labels in ``labels/`` below, and
+``planes.json``, which says where each plane is. A site is a folder of its own, published as a whole: planes
+of different sites may have been delivered under one name, and the unit of another site must not be able to
+touch them. In it, by ``tiff_files``:
+
+- ``plane``: ``<name>.tif`` and ``labels/<label>/<name>.tif``, under the name a plane was delivered with;
+- ``well``: ``<well>_s<site>.ome.tif`` and ``labels/<label>.ome.tif``. If a unit publishes all sites that its
+  well has, there is one file for all of them, an image (series) each: ``<store>/<well>/<well>.ome.tif``, with
+  labels and index beside it, and the well's folder is published as a whole. A unit that publishes some sites
+  of a well writes the files of these only. A site's folder, where there is one, is newer than the well's file.
+
+``tiff_metadata`` ``imagej`` writes files (``.tif``) that ImageJ opens as calibrated hyperstacks with names, colours and
+display range of the channels. They hold one site each, for ImageJ knows no series, and uint8, uint16 or float32;
+`TiffStore.read` gives what was published.
 
 Compressors: ``none`` and ``zstd`` are those; ``gzip`` is deflate at the level asked for; ``lz4``, which
-TIFF does not have, is deflate at its fastest level. Everything but ``zstd`` opens in ImageJ.
+TIFF does not have, is deflate at its fastest level, and so is ``zstd``, at its own level, in files for ImageJ.
+ImageJ 1.x without plugins opens no ``zstd``, no float64 or 64-bit integers, no compressed booleans and no BigTIFF.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from hcs_steps.errors import StorageError
-from hcs_steps.storage._names import safe_name, unique_names, well_position
-from hcs_steps.storage._ome_xml import describe_plane
+from hcs_steps.errors import ConfigError, StorageError, nearest
+from hcs_steps.storage._names import well_position
+from hcs_steps.storage._tiff_layout import INDEX, Page, TiffFile, TiffIndex, index_of, lay_out, read_index
+from hcs_steps.storage._tiff_write import write_file
 from hcs_steps.storage._unit import SiteImages, StampedCache, check_compressor, missing_plane, split_sites
-from hcs_steps.storage.atomic import json_bytes, measure, publish_dir, remove_path, storage_errors
+from hcs_steps.storage.atomic import measure, publish_dir, remove_path, storage_errors, write_bytes
 from hcs_steps.storage.protocol import Image, ImageMeta, PlaneKey, Published, StoreSpec
 
-_INDEX = "planes.json"
-
-
-@dataclass(frozen=True)
-class _Index:
-    """Which plane is which file, relative to the site's folder."""
-
-    images: dict[PlaneKey, str] = field(default_factory=dict)
-    labels: dict[str, dict[PlaneKey, str]] = field(default_factory=dict)
-
-    def files(self, labels: str | None) -> dict[PlaneKey, str]:
-        return self.images if labels is None else self.labels.get(labels, {})
+_CHOICES = {"tiff_files": ("plane", "well"), "tiff_metadata": ("imagej", "ome")}
 
 
 class TiffStore:
@@ -46,8 +41,12 @@ class TiffStore:
 
     def __init__(self, spec: StoreSpec) -> None:
         check_compressor(spec)
+        for name, allowed in _CHOICES.items():
+            value = getattr(spec, name)
+            if value not in allowed:
+                raise ConfigError(f"Unknown {name} {value!r}.", hint=nearest(value, allowed))
         self.spec = spec
-        self._indices = StampedCache(_read_index)
+        self._indices = StampedCache(read_index)
 
     def declare(self) -> None:
         """Create the store's folder."""
@@ -61,134 +60,97 @@ class TiffStore:
         labels: Mapping[str, Mapping[PlaneKey, Image]],
         meta: ImageMeta,
     ) -> list[Published]:
-        """Write each site as one folder, replacing an older one as a whole."""
-        published = []
-        for part in split_sites(self.spec, well, images, labels):
-            folder = self._site_folder(well, part.site)
-            with publish_dir(folder) as temporary:
-                self._write_site(temporary, well, part, meta)
-            size, checksum = measure(folder)
-            relative = folder.relative_to(self.spec.path.parent).as_posix()
-            published.append(Published(relative, size, checksum))
-        return published
+        """Write each site, or the whole well, as one folder, replacing an older one as a whole."""
+        parts = split_sites(self.spec, well, images, labels)
+        if self._is_whole_well(well, parts):
+            files = lay_out(self.spec, well, parts, meta, whole_well=True)
+            folder = self._well_folder(well)
+            self._write(folder, well, files, meta)
+            # Named one by one, not as the folder: sites published later lie in it, and are other units'.
+            return [self._published(folder / name) for name in [*(file.path for file in files), INDEX]]
+        folders = {
+            self._site_folder(well, part.site): lay_out(self.spec, well, [part], meta, whole_well=False)
+            for part in parts
+        }
+        for folder, files in folders.items():
+            self._write(folder, well, files, meta)
+        return [self._published(folder) for folder in folders]
 
     def read(self, well: str, key: PlaneKey, labels: str | None = None) -> Image:
-        """One plane (Y, X), or its labels of that name, as published."""
+        """One plane (Y, X), or its labels of that name, as published. Only its page is decoded."""
         folder = self._site_folder(well, key[0])
-        index = self._indices.get(folder / _INDEX)
-        files = {} if index is None else index.files(labels)
-        if key not in files:
+        index = self._indices.get(folder / INDEX)
+        if index is None:
+            folder = self._well_folder(well)
+            index = self._indices.get(folder / INDEX) or TiffIndex()
+        pages = index.pages(labels)
+        if key not in pages:
             raise missing_plane(self.spec, well, key, self.keys(well, labels), labels)
-        return _read_plane(folder / files[key])
+        return _read_plane(folder, pages[key])
 
     def keys(self, well: str, labels: str | None = None) -> Iterable[PlaneKey]:
         """The published planes of a well (with labels of that name), in stacking order."""
-        return [key for index in self._well_indices(well) for key in index.files(labels)]
+        sites = self._site_indices(well)
+        together = self._indices.get(self._well_folder(well) / INDEX) or TiffIndex()
+        indices = [together.without(list(sites)), *sites.values()]
+        return sorted(key for index in indices for key in index.pages(labels))
 
     def remove(self, well: str, sites: Sequence[int]) -> None:
-        """Delete the folders of sites. Idempotent."""
+        """Delete the folders of sites, and the well's file when none of its sites is left. Idempotent."""
         for site in sites:
             remove_path(self._site_folder(well, site))
+        folder = self._well_folder(well)
+        index = self._indices.get(folder / INDEX)
+        if index is None or index.sites().isdisjoint(sites):
+            return
+        rest = index.without(sites)
+        if rest.sites():
+            write_bytes(folder / INDEX, rest.to_bytes())
+            return
+        for name in (INDEX, *index.files()):
+            remove_path(folder / name)
+
+    def _is_whole_well(self, well: str, parts: Sequence[SiteImages]) -> bool:
+        """Whether what is published is one file: then the unit owns all that the well's folder can hold."""
+        together = self.spec.tiff_files == "well" and self.spec.tiff_metadata == "ome"
+        return together and {part.site for part in parts} == set(self.spec.wells[well])
+
+    def _well_folder(self, well: str) -> Path:
+        well_position(well)
+        return self.spec.path / well
 
     def _site_folder(self, well: str, site: int) -> Path:
-        well_position(well)
-        return self.spec.path / well / f"s{int(site)}"
+        return self._well_folder(well) / f"s{int(site)}"
 
-    def _well_indices(self, well: str) -> list[_Index]:
-        well_position(well)
-        found = (self.spec.path / well).glob(f"s*/{_INDEX}")
+    def _site_indices(self, well: str) -> dict[int, TiffIndex]:
+        found = self._well_folder(well).glob(f"s*/{INDEX}")
         sites = {int(path.parent.name[1:]): path for path in found if path.parent.name[1:].isdecimal()}
-        indices = (self._indices.get(sites[site]) for site in sorted(sites))
-        return [index for index in indices if index is not None]
+        indices = {site: self._indices.get(sites[site]) for site in sorted(sites)}
+        return {site: index for site, index in indices.items() if index is not None}
 
-    def _write_site(self, folder: Path, well: str, part: SiteImages, meta: ImageMeta) -> None:
-        label_folders = unique_names({name: name for name in part.labels}, part.labels)
-        groups = [(".", part.images)]
-        groups += [(f"labels/{label_folders[name]}", planes) for name, planes in part.labels.items()]
-        files = []
-        for group, planes in groups:
-            (folder / group).mkdir(parents=True, exist_ok=True)
-            names = unique_names({key: _plane_name(well, key, meta) for key in planes}, planes)
-            for key, plane in planes.items():
-                self._write_plane(folder / group / f"{names[key]}.tif", names[key], plane, well, key, meta)
-            prefix = "" if group == "." else f"{group}/"
-            files.append([[*key, f"{prefix}{names[key]}.tif"] for key in planes])
-        index = {
-            "columns": [*PlaneKey._fields, "file"],
-            "images": files[0],
-            "labels": dict(zip(part.labels, files[1:], strict=True)),
-        }
-        (folder / _INDEX).write_bytes(json_bytes(index))
+    def _write(self, folder: Path, well: str, files: Sequence[TiffFile], meta: ImageMeta) -> None:
+        with publish_dir(folder) as temporary:
+            for file in files:
+                write_file(temporary / file.path, file, well, self.spec, meta)
+            (temporary / INDEX).write_bytes(index_of(files).to_bytes())
 
-    def _write_plane(
-        self, path: Path, name: str, plane: Image, well: str, key: PlaneKey, meta: ImageMeta
-    ) -> None:
-        import tifffile
-
-        options: dict[str, Any] = {}
-        if math.isfinite(meta.pixel_size_um) and meta.pixel_size_um > 0:
-            per_centimetre = 1e4 / meta.pixel_size_um
-            options = {"resolution": (per_centimetre, per_centimetre), "resolutionunit": "CENTIMETER"}
-        tifffile.imwrite(
-            path,
-            np.ascontiguousarray(plane),
-            photometric="minisblack",
-            description=describe_plane(name, plane, well, key, meta),
-            metadata=None,
-            software="hcs-steps",
-            maxworkers=1,
-            **_compression(self.spec, plane.dtype),
-            **options,
-        )
+    def _published(self, path: Path) -> Published:
+        size, checksum = measure(path)
+        return Published(path.relative_to(self.spec.path.parent).as_posix(), size, checksum)
 
 
-def _compression(spec: StoreSpec, dtype: np.dtype[Any]) -> dict[str, Any]:
-    compression, level = {
-        "none": (None, 0),
-        "lz4": ("zlib", 1),
-        "gzip": ("zlib", spec.compression_level),
-        "zstd": ("zstd", spec.compression_level),
-    }[spec.compressor]
-    if compression is None:
-        return {}
-    # ImageJ undoes the differences for integers of up to 16 bits only.
-    predictor = dtype.kind in "iu" and dtype.itemsize <= 2
-    return {"compression": compression, "compressionargs": {"level": level}, "predictor": predictor}
-
-
-def _plane_name(well: str, key: PlaneKey, meta: ImageMeta) -> str:
-    site, channel, z_index, timepoint = key
-    default = f"{well}_s{site}_w{channel}_z{z_index}_t{timepoint}"
-    return safe_name(meta.names.get(key, default))
-
-
-def _read_index(path: Path) -> _Index:
-    def by_key(rows: list[list[Any]]) -> dict[PlaneKey, str]:
-        return {PlaneKey(*row[:4]): str(row[4]) for row in rows}
-
-    with storage_errors("read", path):
-        data = path.read_bytes()
-    try:
-        content = json.loads(data)
-        labels = {name: by_key(rows) for name, rows in content["labels"].items()}
-        return _Index(by_key(content["images"]), labels)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise StorageError(
-            f"{path} is damaged: {error}.", hint="Delete its folder and run the step again."
-        ) from error
-
-
-def _read_plane(path: Path) -> Image:
+def _read_plane(folder: Path, place: Page) -> Image:
     import tifffile
 
+    path = folder / place.file
     with storage_errors("read", path):
         try:
             with tifffile.TiffFile(path) as file:
-                plane: Image = file.pages[0].asarray()
-                return plane
+                plane: Image = file.pages[place.page].asarray()
         except OSError:
             raise
         except Exception as error:  # decoders fail in ways of their own on damaged bytes
             raise StorageError(
                 f"{path} is damaged: {error}.", hint="Run the step that wrote it again."
             ) from error
+    return plane.astype(place.dtype, copy=False)

@@ -62,7 +62,7 @@ def test_a_changed_argument_reruns_the_whole_stage_that_holds_its_step(lab: Any)
         made: Plan = lab.plan(steps)
         return made
 
-    assert [s.name for s in plan(1).stages] == ["a_to_b", "c_to_d", "consolidate"]
+    assert [s.name for s in plan(1).stages] == ["a_to_b", "c_to_d", "consolidate", "report"]
     assert stages(plan(1), plan(2)) == {"c_to_d"}
 
 

@@ -47,7 +47,7 @@ def plate(lab, pixel_size=0.5, **shape):
 def mem(lab, *steps, inventory=None, **settings):
     """The memory of the last stage before the tables are put together."""
     plan = lab.plan(list(steps), inventory or plate(lab), **settings)
-    return plan.stages[-2].mem_mb
+    return plan.stages[-3].mem_mb
 
 
 def rescaled(name="rescale", **arguments):

@@ -34,7 +34,7 @@ def abc(lab: Any, **middle: Any) -> list[FunctionStep]:
 
 def test_in_memory_all_steps_are_one_stage_and_only_the_last_images_are_kept(lab: Any) -> None:
     plan = lab.plan(abc(lab))
-    assert stage_names(plan) == ["a_to_c", "consolidate"]
+    assert stage_names(plan) == ["a_to_c", "consolidate", "report"]
     assert [(s.backend, s.store, s.kept) for s in plan.steps] == [
         ("memory", "", False),
         ("zarr", "images/b.ome.zarr", True),
@@ -45,16 +45,22 @@ def test_in_memory_all_steps_are_one_stage_and_only_the_last_images_are_kept(lab
 @pytest.mark.parametrize(("backend", "suffix"), [("disk", ""), ("zarr", ".ome.zarr")])
 def test_on_disk_every_step_is_a_stage(lab: Any, backend: str, suffix: str) -> None:
     plan = lab.plan(abc(lab), config={"vfs": {"intermediate_backend": backend}})
-    assert stage_names(plan) == ["a", "b", "c", "consolidate"]
+    assert stage_names(plan) == ["a", "b", "c", "consolidate", "report"]
     assert plan.steps[0].store == f"images/a{suffix}"
-    assert [stage.upstream for stage in plan.stages] == [(), ("a",), ("b",), ("a", "b", "c")]
+    assert [stage.upstream for stage in plan.stages] == [
+        (),
+        ("a",),
+        ("b",),
+        ("a", "b", "c"),
+        ("a", "b", "c", "consolidate"),
+    ]
     assert not plan.steps[0].kept
 
 
 def test_force_disk_output_keeps_images_and_ends_the_stage(lab: Any) -> None:
     steps = [FunctionStep(lab.smooth, name="a", force_disk_output=True), *abc(lab)[1:]]
     plan = lab.plan(steps, config={"vfs": {"materialization_backend": "disk"}})
-    assert stage_names(plan) == ["a", "b_to_c", "consolidate"]
+    assert stage_names(plan) == ["a", "b_to_c", "consolidate", "report"]
     assert (plan.steps[0].backend, plan.steps[0].store, plan.steps[0].kept) == ("disk", "images/a", True)
 
 
@@ -77,7 +83,7 @@ def test_a_plate_step_is_a_stage_between_those_of_its_neighbours(lab: Any) -> No
         FunctionStep(lab.smooth, name="c"),
     ]
     plan = lab.plan(steps)
-    assert stage_names(plan) == ["a", "flat", "b_to_c", "consolidate"]
+    assert stage_names(plan) == ["a", "flat", "b_to_c", "consolidate", "report"]
     assert plan.stage("flat").scope == "plate"
     assert plan.stage("flat").upstream == ("a",)
     assert plan.units_of(plan.stage("flat")) == ("plate",)
@@ -111,7 +117,7 @@ def test_stage_names_are_unique_even_where_a_step_is_called_like_a_stage(lab: An
         FunctionStep(lab.smooth, name="a_to_b"),
     ]
     names = stage_names(lab.plan(steps))
-    assert len(set(names)) == len(names) == 3
+    assert len(set(names)) == len(names) == 4
 
 
 def test_what_a_mapping_leaves_out_is_noted_and_dropped_unless_passed(lab: Any) -> None:
@@ -142,7 +148,7 @@ def test_group_by_changes_no_stack(lab: Any) -> None:
     assert len({plan.layouts for plan in plans}) == 1
 
 
-@pytest.mark.parametrize("name", ["all", "finish", "consolidate"])
+@pytest.mark.parametrize("name", ["all", "finish", "consolidate", "report"])
 def test_names_of_the_workflows_own_rules_are_reserved(lab: Any, name: str) -> None:
     assert "Choose another name" in problems(lab, FunctionStep(lab.smooth, name=name))[0]
 

@@ -27,7 +27,7 @@ from hcs_steps.plate.synthetic import make_plate
 
 WELLS = ("A01", "A02", "B01", "B02", "C01", "C02")
 UNIT_STAGES = ("normalize", "tophat", "count")
-PLATE_STAGES = ("qc", "consolidate")
+PLATE_STAGES = ("qc", "consolidate", "report")
 PLATE = frozenset((stage, "plate") for stage in PLATE_STAGES)
 
 PIXELS = '''\

@@ -24,7 +24,7 @@ from hcs_steps.storage import read_table
 
 pytestmark = pytest.mark.e2e
 
-END = Counter({"qc": 1, "consolidate": 1, "finish": 1, "all": 1})
+END = Counter({"qc": 1, "consolidate": 1, "report": 1, "finish": 1, "all": 1})
 
 
 def test_one_truncated_image_fails_its_well_alone_until_it_is_mended(
@@ -56,7 +56,7 @@ def test_one_truncated_image_fails_its_well_alone_until_it_is_mended(
 
     run = lab.run()
     assert run.code == 1, run.output
-    assert run.computed <= {("consolidate", "plate")}
+    assert run.computed <= {("consolidate", "plate"), ("report", "plate")}
     assert run.announced == END + Counter(dict.fromkeys(UNIT_STAGES, 1))
     assert lab.failures()["normalize", "B01"]["attempt"] == 2
     (row,) = lab.rows("failures.csv")

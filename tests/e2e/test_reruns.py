@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from e2e_lab import (
     PLATE,
+    PLATE_STAGES,
     UNIT_STAGES,
     Lab,
     Run,
@@ -30,7 +31,7 @@ from hcs_steps.storage import read_table
 
 pytestmark = pytest.mark.e2e
 
-END = Counter({"qc": 1, "consolidate": 1, "finish": 1, "all": 1})
+END = Counter({"qc": 1, "consolidate": 1, "report": 1, "finish": 1, "all": 1})
 
 
 def jobs_per_stage(units_per_job: int, wells: Sequence[str]) -> int:
@@ -45,7 +46,7 @@ def test_first_run_makes_records_tables_and_images(
     count = jobs_per_stage(units_per_job, wells)
 
     plan = json.loads((lab.results / "plan.json").read_text())
-    assert [stage["name"] for stage in plan["stages"]] == [*UNIT_STAGES, "qc", "consolidate"]
+    assert [stage["name"] for stage in plan["stages"]] == [*UNIT_STAGES, *PLATE_STAGES]
     assert run.code == 0, run.output
     assert run.computed == set(lab.records()) == everything
     assert run.finished == END + Counter(dict.fromkeys(UNIT_STAGES, count))
@@ -188,7 +189,7 @@ def test_a_marker_lost_in_the_middle_is_missed(small_finished: Callable[[Path], 
 def test_without_smart_caching_every_call_computes_everything(tmp_path: Path) -> None:
     plate = small_plate(tmp_path / "P1", wells=["A01", "A02"], sites=(1, 1))
     lab = Lab.create(tmp_path / "lab", [plate], one_stage(enable_smart_caching=False), units_per_job=2)
-    everything = {("normalize", "A01"), ("normalize", "A02"), ("consolidate", "plate")}
+    everything = {("normalize", "A01"), ("normalize", "A02"), ("consolidate", "plate"), ("report", "plate")}
     for _ in range(2):
         run = lab.run()
         assert (run.code, run.computed) == (0, everything)

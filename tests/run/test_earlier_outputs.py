@@ -146,5 +146,5 @@ def test_one_that_is_needed_and_was_not_returned_is_named(run_steps, stored):
             FunctionStep(need, name="need"),
         ]
     )
-    failure = read_json(ran.results.failure(ran.plan.stages[-2].name, "A01"))
+    failure = read_json(ran.results.failure(ran.plan.stages[-3].name, "A01"))
     assert "needs 'nuc', which no step before returned for this unit" in failure["error"]

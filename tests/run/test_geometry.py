@@ -162,7 +162,7 @@ MOSAIC = FunctionStep(assemble_stack, name="mosaic")
 )
 def test_positions_are_not_used_on_images_of_other_pixels(run_steps, steps):
     ran = run_steps(steps, sites=(2, 2), wells=["A01"])
-    failure = read_json(ran.results.failure(ran.plan.stages[-2].name, "A01"))
+    failure = read_json(ran.results.failure(ran.plan.stages[-3].name, "A01"))
     assert failure["step"] == "mosaic"
     assert "made in pixels of 0.65 um, but the images here have 1.3 um per pixel" in failure["error"]
     assert "Rescale the images before 'positions' is made" in failure["error"]

@@ -10,8 +10,8 @@ import zarr
 
 from hcs_steps.errors import StorageError
 from hcs_steps.storage import OmeZarrStore, PlaneKey
-from hcs_steps.storage._ngff import channel_color, contrast_window
-from hcs_steps.storage._pyramid import halve, level_count
+from hcs_steps.storage._display import channel_color, contrast_window
+from hcs_steps.storage._pyramid import halve, level_shapes
 from hcs_steps.storage._zarr_layout import CHUNK_BYTES, SHARD_BYTES, chunk_shape, shard_shape
 
 models = pytest.importorskip("ome_zarr_models.v05")
@@ -185,7 +185,7 @@ def test_halving_floats_and_odd_edges():
     np.testing.assert_array_equal(halve(plane, labels=False), np.array([[1.5, 15], [8, 7]], "f4"))
     assert halve(np.full((2, 2), 6e4, "f2"), labels=False).dtype == np.float16
     assert np.isfinite(halve(np.full((2, 2), 6e4, "f2"), labels=False)).all()
-    assert [level_count(*size) for size in [(1, 1), (256, 256), (257, 2), (2160, 2160)]] == [1, 1, 2, 5]
+    assert [len(level_shapes(*size)) for size in [(1, 1), (256, 256), (257, 2), (2160, 2160)]] == [1, 1, 2, 5]
 
 
 def test_contrast_windows_ignore_what_is_not_finite():

@@ -85,7 +85,7 @@ def test_equal_names_are_told_apart(open_store, plate):
     meta = dataclasses.replace(plate.META, names=dict(zip(images, ["Img", "img", "img_2"], strict=True)))
     store.publish("A01", images, {}, meta)
     index = json.loads((store.spec.path / "A01/s1/planes.json").read_text())
-    assert [row[-1] for row in index["images"]] == ["Img.tif", "img_2.tif", "img_2_2.tif"]
+    assert [row[4] for row in index["images"]] == ["Img.tif", "img_2.tif", "img_2_2.tif"]
 
 
 @given(st.text())

@@ -1,0 +1,82 @@
+"""``hcs report``: the page of one plate, of all plates, or of a screen."""
+
+from __future__ import annotations
+
+import argparse
+import html
+import sys
+from pathlib import Path
+
+from hcs_steps.commands.step import log_to
+from hcs_steps.compile.plan import PLATE_UNIT, Plan
+from hcs_steps.compile.stages import CONSOLIDATE, REPORT
+from hcs_steps.emit.prepare import plate_pipeline, results_folder
+from hcs_steps.errors import ConfigError
+from hcs_steps.results import Results
+from hcs_steps.run.records import read_json, write_marker
+from hcs_steps.run.runner import Outcome, Runner
+from hcs_steps.settings import load_settings, plate_ids
+from hcs_steps.storage.atomic import write_text
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the pages that are asked for. With a marker, a page that fails is the marker's business."""
+    if arguments.screen:
+        return _screen(Path(arguments.config))
+    if arguments.plan:
+        return _one(Path(arguments.plan), arguments.marker, arguments.log)
+    _, plates = _plates(Path(arguments.config))
+    there = [results for results in plates if results.plan.is_file()]
+    if not there:
+        raise ConfigError(
+            f"No plate of {arguments.config} has run yet.", hint="Run snakemake; it makes the pages, too."
+        )
+    return max(_one(results.plan, None, None) for results in there)
+
+
+def _one(plan_path: Path, marker: str | None, log: str | None) -> int:
+    plan, results = Plan.load(plan_path), Results(plan_path.parent)
+    log_to(log)
+    stage = plan.stage(REPORT)
+    if not marker:  # the tables of a run that has been stopped, or is still going on
+        Runner(plan, results).run(plan.stage(CONSOLIDATE), [PLATE_UNIT])
+    outcome = Runner(plan, results, log=log or "", force=True).run(stage, [PLATE_UNIT])
+    if outcome.failed:
+        write_text(results.report, _excuse(plan, results, outcome))
+    if marker:
+        write_marker(Path(marker), stage.name, PLATE_UNIT, outcome.done, outcome.failed, outcome.blocked)
+        return 0
+    print(results.report, file=sys.stderr if outcome.failed else sys.stdout)
+    return 1 if outcome.failed else 0
+
+
+def _excuse(plan: Plan, results: Results, outcome: Outcome) -> str:
+    """A page that says why there is no page."""
+    failure = read_json(results.failure(REPORT, PLATE_UNIT)) or {}
+    lines = [
+        f"The report of {plan.plate.id} could not be made: {outcome.failed[PLATE_UNIT]}",
+        f"Everything else is in {results.root.name}: the tables, the records and failures.csv.",
+        str(failure.get("stack", "")),
+    ]
+    paragraphs = "".join(f"<pre>{html.escape(line)}</pre>" for line in lines)
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>No report</title>{paragraphs}</html>\n'
+    )
+
+
+def _screen(config: Path) -> int:
+    from hcs_steps.report.screen import write_screen
+
+    output, plates = _plates(config)
+    print(write_screen(plates, output))
+    return 0
+
+
+def _plates(config: Path) -> tuple[Path, list[Results]]:
+    """The output folder and the results of all plates of a configuration."""
+    settings = load_settings(config)
+    folders = [
+        Results(results_folder(settings.output, name, plate_pipeline(plate)))
+        for plate, name in zip(settings.plates, plate_ids(settings.plates), strict=True)
+    ]
+    return settings.output, folders

@@ -1,0 +1,18 @@
+# The page of a plate, also if units of it failed. `snakemake --report` includes it.
+rule report:
+    input:
+        "{results}/jobs/consolidate/plate.json",
+    output:
+        marker="{results}/jobs/report/plate.json",
+        page=report("{results}/report.html", category="Plates", labels={"plate": "{results}"}),
+    log:
+        "{results}/logs/report/plate.log",
+    wildcard_constraints:
+        results=HCS.folders(),
+    resources:
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        fingerprint=lambda wildcards: HCS.job_state(wildcards.results, "report", "plate"),
+    shell:
+        "hcs report --plan {wildcards.results:q}/plan.json --marker {output.marker:q} --log {log:q}"
