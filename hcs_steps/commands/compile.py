@@ -10,9 +10,16 @@ from rich.console import Console
 from rich.table import Table
 
 from hcs_steps.compile.plan import Plan
+from hcs_steps.compile.stages import CONSOLIDATE, REPORT
 from hcs_steps.emit.prepare import Prepared, prepare_plates
 from hcs_steps.emit.workflow import Workflow
 from hcs_steps.settings import load_settings
+
+OWN_STAGES = {
+    CONSOLIDATE: ("join tables, profiles, statistics", "tables, failures.csv"),
+    REPORT: ("the plate's page", "report.html"),
+}
+"""What the stages that every plan has do and write."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,8 +61,8 @@ def show(prepared: Prepared, console: Console) -> None:
         gpu = f"gpu ({stage.gpu_mem_mb:,} MB)" if stage.gpu else "cpu"
         table.add_row(
             stage.name,
-            "\n".join(f"{s.name}: {_functions(plan, s.name)}" for s in steps) or "join tables, list failures",
-            "\n".join(_writes(plan, stage.steps)) or "tables, failures.csv",
+            "\n".join(f"{s.name}: {_functions(plan, s.name)}" for s in steps) or OWN_STAGES[stage.name][0],
+            "\n".join(_writes(plan, stage.steps)) or OWN_STAGES[stage.name][1],
             str(len(plan.units_of(stage))),
             str(len(jobs)),
             f"{stage.mem_mb:,} MB",

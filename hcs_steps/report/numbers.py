@@ -57,8 +57,8 @@ def plate_numbers(plan: Plan, profiles: Columns, *, first: bool = True) -> Plate
         np.column_stack([profiles[name] for name in features]) if features else np.empty((len(negative), 0))
     )
     statistics = control_statistics(values, features, negative, positive)
-    readouts = [name for name in analysis.readouts if name in profiles] or best_readouts(statistics, profiles)
-    unknown = [name for name in analysis.readouts if name not in profiles]
+    readouts = readouts_of(analysis, statistics, profiles)
+    unknown = [name for name in analysis.readouts if not _named(name, features)]
     if unknown:
         notes += (f"analysis.readouts names {', '.join(unknown)}, which no table has.",)
     tables: dict[str, Columns] = {
@@ -67,6 +67,17 @@ def plate_numbers(plan: Plan, profiles: Columns, *, first: bool = True) -> Plate
         "dose_response": _doses(analysis, profiles, readouts, negative),
     }
     return PlateNumbers(normalized, tables, notes)
+
+
+def readouts_of(analysis: AnalysisPlan, statistics: Columns, profiles: Columns) -> list[str]:
+    """The features that matter most: those that the settings name, else those that separate the controls best."""
+    asked = [found for name in analysis.readouts for found in _named(name, features_of(profiles))]
+    return list(dict.fromkeys(asked)) or best_readouts(statistics, profiles)
+
+
+def _named(name: str, features: Sequence[str]) -> list[str]:
+    """The features that a setting means: that of this name, else those of all channels."""
+    return [name] if name in features else [found for found in features if found.startswith(f"{name}_")]
 
 
 def in_role(columns: Columns, analysis: AnalysisPlan, values: Sequence[str]) -> Mask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import sys
@@ -34,14 +35,20 @@ def peak_host_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit >> 20
 
 
+def machine() -> str:
+    """The machine that the job runs on: its name, what it is, and how many processors it has."""
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{platform.node() or 'unknown'} ({system}, {os.cpu_count()} CPUs)"
+
+
 def environment() -> dict[str, Any]:
-    """Versions of what is loaded, and the commit of the repository that the job runs in."""
+    """Where the job runs, versions of what is loaded, and the commit of the repository around it."""
     versions = {"hcs-steps": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         version = getattr(sys.modules.get(name), "__version__", None)
         if version is not None:
             versions[name] = str(version)
-    return {"versions": versions, "git_commit": git_commit()}
+    return {"machine": machine(), "versions": versions, "git_commit": git_commit()}
 
 
 @cache

@@ -43,6 +43,7 @@ class Record:
     peak_host_mb: int
     peak_gpu_mb: int
     device: str
+    machine: str
     versions: Mapping[str, str]
     git_commit: str
     published: tuple[Mapping[str, Any], ...]
