@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hcs_steps.compile.calls import plan_call, stacked_components
 from hcs_steps.compile.plan import (
@@ -22,7 +23,6 @@ from hcs_steps.compile.plan import (
 from hcs_steps.compile.request import Request
 from hcs_steps.compile.units import LayoutBook, RawUnit, select_units
 from hcs_steps.errors import ConfigError, HcsError, PipelineError, nearest
-from hcs_steps.pipeline.config import GlobalPipelineConfig, TablesConfig
 from hcs_steps.pipeline.enums import (
     Aggregate,
     Backend,
@@ -36,6 +36,9 @@ from hcs_steps.pipeline.step import FunctionStep
 from hcs_steps.plate import expand_wells
 from hcs_steps.plate.flatfield import correction_state
 from hcs_steps.plate.inventory import Inventory
+
+if TYPE_CHECKING:
+    from hcs_steps.pipeline.config import GlobalPipelineConfig, TablesConfig
 
 SUFFIXES = {Backend.ZARR.value: ".ome.zarr"}
 """What a store's folder name ends in, by backend; nothing for the others."""

@@ -13,8 +13,6 @@ from hcs_steps.errors import StepError
 from hcs_steps.frozen import thaw
 from hcs_steps.pipeline.registry import resolve
 from hcs_steps.pipeline.step import plain
-from hcs_steps.report.consolidate import consolidate
-from hcs_steps.report.make import report
 from hcs_steps.results import Results
 from hcs_steps.run.made import Made
 from hcs_steps.run.plate_data import PlateData, upstream_records
@@ -44,9 +42,14 @@ def run_plate_stage(
     made = Made()
     started = time.perf_counter()
     if not stage.steps:
+        # Only these stages pay for what they import.
         if stage.name == CONSOLIDATE:
+            from hcs_steps.report.consolidate import consolidate
+
             consolidate(plan, stage, results, upstream_records(plan, stage, results), made)
         else:
+            from hcs_steps.report.make import report
+
             report(plan, results, stores, made)
         made.seconds[stage.name] = time.perf_counter() - started
         return made

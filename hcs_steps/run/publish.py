@@ -181,7 +181,11 @@ def _publish_outputs(run: UnitRun, index: int, results: Results, published: Made
 
 
 def _rows_by_plane(made: UnitResult, index: int, name: str) -> list[tuple[PlaneKey, int]]:
-    """How many rows of a table belong to each plane, planes without any included."""
+    """How many rows of a table belong to each plane that was looked at, planes without any included.
+
+    Where the channels of a field are in one stack, its objects are rows of one of them; the others were not looked at
+    for themselves.
+    """
     counts: dict[PlaneKey, int] = {}
     for call in made.calls[index]:
         if name in call.outputs:
@@ -190,8 +194,12 @@ def _rows_by_plane(made: UnitResult, index: int, name: str) -> list[tuple[PlaneK
             if column is None:
                 continue
             rows = np.bincount(np.asarray(column, np.int64), minlength=len(output.keys))
+            fields: set[tuple[int, int, int]] = set()
             for key, count in zip(output.keys, rows, strict=False):
-                counts[key] = counts.get(key, 0) + int(count)
+                field = (key.site, key.z_index, key.timepoint)
+                if count or field not in fields:
+                    counts[key] = counts.get(key, 0) + int(count)
+                fields.add(field)
     return sorted(counts.items())
 
 

@@ -22,7 +22,7 @@ from hcs_steps.run.records import (
     write_record,
 )
 
-RECORD = Record("s", "A01", "f1", "", "", {}, 1, 0, 1, 0, "cpu", {}, "", ())
+RECORD = Record("s", "A01", "f1", "", "", {}, 1, 0, 1, 0, "cpu", "m", {}, "", ())
 FAILURE = Failure("s", "A01", "step", "ValueError", "no", "x.tif", "", "a.log", 1, "Traceback")
 
 

@@ -1,0 +1,240 @@
+"""What the report of a plate says, collected from the tables and records on disk.
+
+Nothing is computed here that a table already holds: the numbers of the page are the numbers of the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hcs_steps.compile.plan import Plan, PlateInfo
+from hcs_steps.plate.wells import parse_well
+from hcs_steps.report import _run_facts as facts
+from hcs_steps.report import _wells
+from hcs_steps.report._disk import Columns, Disk, as_text, is_number, rows_of
+from hcs_steps.report._run_facts import FailureFacts, RunFacts, StageCost
+from hcs_steps.report._wells import Feature, FlagFacts, WellState
+from hcs_steps.results import Results
+
+NEGATIVE, POSITIVE = "negative", "positive"
+MOST_READOUTS = 6
+"""Readouts that are shown first where the settings name none."""
+
+Rows = tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """How the plate map is to be read, and what the settings say matters.
+
+    Columns are named as in the plate map or in the tables (``Metadata_...``). ``roles`` (well ->
+    ``negative``, ``positive`` or ``''``) goes before what ``role_column`` says.
+    """
+
+    role_column: str = ""
+    compound_column: str = ""
+    concentration_column: str = ""
+    unit_column: str = ""
+    negative: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
+    readouts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, plan: Plan) -> Analysis:
+        """What the plan says."""
+        own = plan.analysis
+        return cls(
+            own.role, own.compound, own.concentration, own.unit,
+            own.negative, own.positive, own.readouts, own.notes,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dose:
+    """One well of a dose series: its concentration, in the unit of the fitted curve, and its values of the
+    fitted features.
+    """
+
+    well: str
+    concentration: float
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that the page of one plate shows.
+
+    ``statistics``, ``edges``, ``medians`` and ``curves`` are rows of the tables of the same content,
+    ``doses`` the wells of each compound, the negative
+    controls as dose 0. ``readouts`` are those of the settings, or, with ``chosen`` False,
+    those with the best controls. ``damaged`` names files that could not be read.
+    """
+
+    plate: PlateInfo
+    pipeline: str
+    plan_hash: str
+    folder: str
+    tables: str
+    rows: int
+    columns: int
+    run: RunFacts
+    wells: tuple[WellState, ...]
+    map_columns: tuple[str, ...]
+    failures: tuple[FailureFacts, ...]
+    retry: str
+    notes: tuple[str, ...]
+    damaged: tuple[str, ...]
+    map_problems: tuple[Mapping[str, str], ...]
+    features: tuple[Feature, ...]
+    statistics: Rows
+    readouts: tuple[str, ...]
+    chosen: bool
+    edges: Rows
+    medians: Rows
+    curves: Rows
+    doses: Mapping[str, tuple[Dose, ...]]
+    flags: tuple[FlagFacts, ...]
+    flag_counts: tuple[tuple[str, int, int], ...]
+    costs: tuple[StageCost, ...]
+
+    def status(self, name: str) -> tuple[str, ...]:
+        """The wells with a status, row by row."""
+        return tuple(well.name for well in self.wells if well.status == name)
+
+    def feature(self, name: str) -> Feature | None:
+        """The first feature with this name."""
+        return next((feature for feature in self.features if feature.name == name), None)
+
+
+def collect(plan: Plan, results: Results, analysis: Analysis | None = None) -> ReportData:
+    """Read what is on disk of a plate: missing files leave their part empty, damaged ones are named.
+
+    ``analysis`` is what the plan says unless given.
+    """
+    analysis = analysis or Analysis.of(plan)
+    disk = Disk(plan, results)
+    records = disk.records()
+    failures = facts.failure_facts(plan, results)
+    summary = disk.table("wells", "Metadata_Well", "unit", "status")
+    aggregate, profiles, normalized = disk.profiles()
+    images = disk.table("images", "Metadata_Well")
+    statistics = tuple(rows_of(disk.table("statistics", "feature", "z_prime")))
+    names = _wells.plate_wells(plan)
+    found = _wells.features(names, aggregate, summary, profiles, normalized, images, records, plan)
+    roles = _roles(analysis, (summary, profiles))
+    readouts = analysis.readouts or _best(statistics)
+    curves = tuple(rows_of(disk.table("dose_response", "compound", "feature", "status")))
+    places = [parse_well(name) for name in names]
+    return ReportData(
+        plate=plan.plate,
+        pipeline=plan.pipeline,
+        plan_hash=plan.hash,
+        folder=results.root.as_posix(),
+        tables=plan.tables_folder,
+        rows=max([plan.plate.rows, *(row + 1 for row, _ in places)]),
+        columns=max([plan.plate.columns, *(column + 1 for _, column in places)]),
+        run=facts.run_facts(plan, records),
+        wells=_wells.well_states(plan, summary, profiles, records, failures, roles),
+        map_columns=tuple(n.removeprefix("Metadata_") for n in _wells.map_columns((summary, profiles))),
+        failures=failures,
+        retry=facts.retry_command(results),
+        notes=tuple(dict.fromkeys((*plan.notes, *analysis.notes))),
+        map_problems=disk.listing("plate_map_problems"),
+        features=found,
+        statistics=statistics,
+        readouts=readouts,
+        chosen=bool(analysis.readouts),
+        edges=tuple(rows_of(disk.table("edge_effects", "feature"))),
+        medians=tuple(rows_of(disk.table("plate_medians", "feature", "kind", "name", "median"))),
+        curves=curves,
+        doses=_doses(analysis, (profiles, summary), curves, roles),
+        flags=_wells.flagged_fields(images),
+        flag_counts=_flag_counts(images),
+        costs=facts.stage_costs(plan, records, failures),
+        damaged=tuple(disk.damaged),
+    )
+
+
+def _column(name: str) -> str:
+    """A plate-map column as tables call it."""
+    return name if name.startswith("Metadata_") else "Metadata_" + name.replace(" ", "_")
+
+
+def _roles(analysis: Analysis, tables: Iterable[Columns]) -> dict[str, str]:
+    """Well -> its role, where it has one."""
+    if analysis.roles:
+        return dict(analysis.roles)
+    words = dict.fromkeys(analysis.negative, NEGATIVE) | dict.fromkeys(analysis.positive, POSITIVE)
+    there = _wells.map_values(tables, _column(analysis.role_column)) if analysis.role_column else {}
+    return {
+        well: words[as_text(value).strip()]
+        for well, value in there.items()
+        if as_text(value).strip() in words
+    }
+
+
+def _best(statistics: Rows) -> tuple[str, ...]:
+    """The features with the highest Z'."""
+    known = [row for row in statistics if row["z_prime"] is not None and row["z_prime"] == row["z_prime"]]
+    ranked = sorted(known, key=lambda row: -row["z_prime"])
+    return tuple(str(row["feature"]) for row in ranked[:MOST_READOUTS])
+
+
+def _doses(
+    analysis: Analysis, tables: tuple[Columns, ...], curves: Rows, roles: Mapping[str, str]
+) -> dict[str, tuple[Dose, ...]]:
+    """Compound -> its wells and the negative controls, as the curves were fitted to them."""
+    if not (analysis.compound_column and analysis.concentration_column and curves):
+        return {}
+    compounds = _wells.map_values(tables, _column(analysis.compound_column))
+    amounts = _wells.map_values(tables, _column(analysis.concentration_column))
+    units = _wells.map_values(tables, _column(analysis.unit_column)) if analysis.unit_column else {}
+    values = {
+        name: _wells.by_well(table, name)
+        for name in dict.fromkeys(str(row["feature"]) for row in curves)
+        for table in tables[::-1]
+        if name in table and is_number(table[name])
+    }
+
+    def dose(well: str, amount: float) -> Dose:
+        return Dose(well, amount, {name: known[well] for name, known in values.items() if well in known})
+
+    controls = [dose(well, 0.0) for well, role in roles.items() if role == NEGATIVE]
+    found: dict[str, list[Dose]] = {str(row["compound"]): list(controls) for row in curves}
+    fitted = {str(row["compound"]): str(row.get("unit") or "") for row in curves}
+    for well, name in compounds.items():
+        compound = as_text(name).strip()
+        amount = _number(amounts.get(well))
+        if compound in found and roles.get(well) != NEGATIVE and amount >= 0:
+            factor = _conversion(as_text(units.get(well)).strip(), fitted[compound])
+            found[compound].append(dose(str(well), amount * factor))
+    return {name: tuple(sorted(doses, key=lambda d: d.concentration)) for name, doses in found.items()}
+
+
+def _number(value: Any) -> float:
+    """A value of a plate map as a number, NaN if it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _conversion(unit: str, other: str) -> float:
+    """What a concentration in ``unit`` is multiplied by to be in the other; 1 where that is not known."""
+    from hcs_steps.statistics import molar
+
+    factor = molar(unit) / molar(other) if unit and other and unit != other else 1.0
+    return float(factor) if factor > 0 else 1.0
+
+
+def _flag_counts(images: Columns) -> tuple[tuple[str, int, int], ...]:
+    """Every flag with the number of flagged rows and of all rows."""
+    return tuple(
+        (name.removeprefix("QC_"), int(_wells.truth(column).sum()), len(column))
+        for name, column in images.items()
+        if name.startswith("QC_") and column.dtype.kind in "bO"
+    )
