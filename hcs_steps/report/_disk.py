@@ -79,15 +79,10 @@ class Disk:
         return found
 
     def profiles(self) -> tuple[str, Columns, Columns]:
-        """The aggregate, its per-well profiles and their normalised twin: median where there is one."""
-        folder = self.results.root / self.plan.tables_folder
-        names = sorted(path.stem.removeprefix("profiles_") for path in folder.glob("profiles_*.parquet"))
-        aggregates = [name for name in names if not name.endswith("_normalized")]
-        for aggregate in sorted(aggregates, key=lambda name: name != "median"):
-            raw = self.table(f"profiles_{aggregate}", "Metadata_Well")
-            if raw:
-                return aggregate, raw, self.table(f"profiles_{aggregate}_normalized", "Metadata_Well")
-        return "", {}, {}
+        """The first aggregate of the plan, its per-well profiles and their normalised twin."""
+        name = self.plan.table_settings.aggregate[0]
+        raw = self.table(f"profiles_{name}", "Metadata_Well")
+        return name, raw, self.table(f"profiles_{name}_normalized", "Metadata_Well") if raw else {}
 
 
 def told_stages(plan: Plan) -> tuple[StagePlan, ...]:

@@ -61,7 +61,8 @@ def dose_figures(data: ReportData) -> tuple[Figure, ...]:
 
 def median_figures(data: ReportData) -> tuple[Figure, ...]:
     """The medians of rows and of columns, for the first readouts that have any."""
-    names = list(dict.fromkeys(str(row["feature"]) for row in data.medians))
+    known = (row for row in data.medians if np.isfinite(_number(row["median"])))
+    names = list(dict.fromkeys(str(row["feature"]) for row in known))
     chosen = [name for name in data.readouts if name in names] or names
     figures = []
     for number, name in enumerate(chosen[:MOST_LINES]):
@@ -76,4 +77,8 @@ def median_figures(data: ReportData) -> tuple[Figure, ...]:
 def _medians(rows: Iterable[Mapping[str, Any]], feature: str, kind: str) -> Iterable[tuple[str, float]]:
     for row in rows:
         if row["feature"] == feature and row["kind"] == kind:
-            yield str(row["name"]), float("nan") if row["median"] is None else float(row["median"])
+            yield str(row["name"]), _number(row["median"])
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)

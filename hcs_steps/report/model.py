@@ -6,51 +6,22 @@ Nothing is computed here that a table already holds: the numbers of the page are
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from hcs_steps.compile.plan import Plan, PlateInfo
+from hcs_steps.compile.plan import AnalysisPlan, Plan, PlateInfo
+from hcs_steps.plate.map_roles import value_text
 from hcs_steps.plate.wells import parse_well
 from hcs_steps.report import _run_facts as facts
 from hcs_steps.report import _wells
 from hcs_steps.report._disk import Columns, Disk, as_text, is_number, rows_of
 from hcs_steps.report._run_facts import FailureFacts, RunFacts, StageCost
 from hcs_steps.report._wells import Feature, FlagFacts, WellState
+from hcs_steps.report.numbers import readouts_of
 from hcs_steps.results import Results
 
 NEGATIVE, POSITIVE = "negative", "positive"
-MOST_READOUTS = 6
-"""Readouts that are shown first where the settings name none."""
-
 Rows = tuple[Mapping[str, Any], ...]
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """How the plate map is to be read, and what the settings say matters.
-
-    Columns are named as in the plate map or in the tables (``Metadata_...``). ``roles`` (well ->
-    ``negative``, ``positive`` or ``''``) goes before what ``role_column`` says.
-    """
-
-    role_column: str = ""
-    compound_column: str = ""
-    concentration_column: str = ""
-    unit_column: str = ""
-    negative: tuple[str, ...] = ()
-    positive: tuple[str, ...] = ()
-    readouts: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    roles: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, plan: Plan) -> Analysis:
-        """What the plan says."""
-        own = plan.analysis
-        return cls(
-            own.role, own.compound, own.concentration, own.unit,
-            own.negative, own.positive, own.readouts, own.notes,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,23 +81,19 @@ class ReportData:
         return next((feature for feature in self.features if feature.name == name), None)
 
 
-def collect(plan: Plan, results: Results, analysis: Analysis | None = None) -> ReportData:
-    """Read what is on disk of a plate: missing files leave their part empty, damaged ones are named.
-
-    ``analysis`` is what the plan says unless given.
-    """
-    analysis = analysis or Analysis.of(plan)
+def collect(plan: Plan, results: Results) -> ReportData:
+    """Read what is on disk of a plate: missing files leave their part empty, damaged ones are named."""
+    analysis = plan.analysis
     disk = Disk(plan, results)
     records = disk.records()
     failures = facts.failure_facts(plan, results)
     summary = disk.table("wells", "Metadata_Well", "unit", "status")
     aggregate, profiles, normalized = disk.profiles()
     images = disk.table("images", "Metadata_Well")
-    statistics = tuple(rows_of(disk.table("statistics", "feature", "z_prime")))
+    statistics = disk.table("statistics", "feature", "z_prime")
     names = _wells.plate_wells(plan)
     found = _wells.features(names, aggregate, summary, profiles, normalized, images, records, plan)
     roles = _roles(analysis, (summary, profiles))
-    readouts = analysis.readouts or _best(statistics)
     curves = tuple(rows_of(disk.table("dose_response", "compound", "feature", "status")))
     places = [parse_well(name) for name in names]
     return ReportData(
@@ -142,11 +109,11 @@ def collect(plan: Plan, results: Results, analysis: Analysis | None = None) -> R
         map_columns=tuple(n.removeprefix("Metadata_") for n in _wells.map_columns((summary, profiles))),
         failures=failures,
         retry=facts.retry_command(results),
-        notes=tuple(dict.fromkeys((*plan.notes, *analysis.notes))),
+        notes=plan.notes,
         map_problems=disk.listing("plate_map_problems"),
         features=found,
-        statistics=statistics,
-        readouts=readouts,
+        statistics=tuple(rows_of(statistics)),
+        readouts=tuple(readouts_of(analysis, statistics, profiles)),
         chosen=bool(analysis.readouts),
         edges=tuple(rows_of(disk.table("edge_effects", "feature"))),
         medians=tuple(rows_of(disk.table("plate_medians", "feature", "kind", "name", "median"))),
@@ -159,40 +126,22 @@ def collect(plan: Plan, results: Results, analysis: Analysis | None = None) -> R
     )
 
 
-def _column(name: str) -> str:
-    """A plate-map column as tables call it."""
-    return name if name.startswith("Metadata_") else "Metadata_" + name.replace(" ", "_")
-
-
-def _roles(analysis: Analysis, tables: Iterable[Columns]) -> dict[str, str]:
+def _roles(analysis: AnalysisPlan, tables: Iterable[Columns]) -> dict[str, str]:
     """Well -> its role, where it has one."""
-    if analysis.roles:
-        return dict(analysis.roles)
     words = dict.fromkeys(analysis.negative, NEGATIVE) | dict.fromkeys(analysis.positive, POSITIVE)
-    there = _wells.map_values(tables, _column(analysis.role_column)) if analysis.role_column else {}
-    return {
-        well: words[as_text(value).strip()]
-        for well, value in there.items()
-        if as_text(value).strip() in words
-    }
-
-
-def _best(statistics: Rows) -> tuple[str, ...]:
-    """The features with the highest Z'."""
-    known = [row for row in statistics if row["z_prime"] is not None and row["z_prime"] == row["z_prime"]]
-    ranked = sorted(known, key=lambda row: -row["z_prime"])
-    return tuple(str(row["feature"]) for row in ranked[:MOST_READOUTS])
+    there = _wells.map_values(tables, analysis.role) if analysis.role else {}
+    return {well: words[value_text(value)] for well, value in there.items() if value_text(value) in words}
 
 
 def _doses(
-    analysis: Analysis, tables: tuple[Columns, ...], curves: Rows, roles: Mapping[str, str]
+    analysis: AnalysisPlan, tables: tuple[Columns, ...], curves: Rows, roles: Mapping[str, str]
 ) -> dict[str, tuple[Dose, ...]]:
     """Compound -> its wells and the negative controls, as the curves were fitted to them."""
-    if not (analysis.compound_column and analysis.concentration_column and curves):
+    if not (analysis.compound and analysis.concentration and curves):
         return {}
-    compounds = _wells.map_values(tables, _column(analysis.compound_column))
-    amounts = _wells.map_values(tables, _column(analysis.concentration_column))
-    units = _wells.map_values(tables, _column(analysis.unit_column)) if analysis.unit_column else {}
+    compounds = _wells.map_values(tables, analysis.compound)
+    amounts = _wells.map_values(tables, analysis.concentration)
+    units = _wells.map_values(tables, analysis.unit) if analysis.unit else {}
     values = {
         name: _wells.by_well(table, name)
         for name in dict.fromkeys(str(row["feature"]) for row in curves)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hcs_steps.plate.wells import compact_wells
 from hcs_steps.report import _figures
 from hcs_steps.report._embedded import DIGITS, SCORE_DIGITS, data_address, pictures_json, plate_json
-from hcs_steps.report.model import Analysis, ReportData, collect
+from hcs_steps.report.model import ReportData, collect
 from hcs_steps.results import Results
 from hcs_steps.storage.atomic import write_bytes
 
@@ -63,12 +63,10 @@ EDGES = {
 }
 
 
-def write_report(
-    plan: Plan, results: Results, pictures: PlatePictures | None = None, analysis: Analysis | None = None
-) -> Path:
+def write_report(plan: Plan, results: Results, pictures: PlatePictures | None = None) -> Path:
     """Write the plate's page from what is on disk; atomically, and the same bytes for the same content."""
-    text = render(collect(plan, results, analysis), pictures)
-    path = results.root / "report.html"
+    text = render(collect(plan, results), pictures)
+    path = results.report
     # A file name that is not UTF-8 may stand in an error.
     write_bytes(path, text.encode("utf-8", "replace"))
     return path

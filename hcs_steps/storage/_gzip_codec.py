@@ -1,4 +1,4 @@
-"""Zarr's gzip codec without the time of writing, which would make every copy of an image differ.
+"""Zarr's gzip codecs without the time of writing, which would make every copy of an image differ.
 
 Imports Zarr, so it is itself imported only where arrays are written. Any gzip reader reads the result.
 """
@@ -9,11 +9,12 @@ import asyncio
 import gzip
 from typing import Any
 
+import numcodecs
 from zarr.codecs import GzipCodec
 
 
 class SteadyGzipCodec(GzipCodec):  # type: ignore[misc]
-    """Writes what `GzipCodec` reads; the same bytes for the same chunk."""
+    """Writes what `GzipCodec` reads; the same bytes for the same chunk. For Zarr 3."""
 
     def _encode_sync(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
         packed = gzip.compress(chunk_bytes.as_numpy_array(), compresslevel=self.level, mtime=0)
@@ -21,3 +22,11 @@ class SteadyGzipCodec(GzipCodec):  # type: ignore[misc]
 
     async def _encode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
         return await asyncio.to_thread(self._encode_sync, chunk_bytes, chunk_spec)
+
+
+class SteadyGzip(numcodecs.GZip):  # type: ignore[misc]
+    """The same for Zarr 2."""
+
+    def encode(self, buf: Any) -> bytes:
+        """The packed bytes of a contiguous array."""
+        return gzip.compress(memoryview(buf).cast("B"), compresslevel=self.level, mtime=0)

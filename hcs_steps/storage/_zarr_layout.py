@@ -84,14 +84,12 @@ def codecs(compressor: str, level: int, zarr_format: int = 3) -> Any:
     """``compressors`` of ``zarr.create_array``. Blosc's byte shuffle roughly halves 12-bit camera images."""
     if compressor == "none":
         return None
-    if zarr_format == 2:
-        if compressor == "gzip":
-            return {"id": "gzip", "level": level}
-        return {"id": "blosc", "cname": compressor, "clevel": level, "shuffle": 1, "blocksize": 0}
     if compressor == "gzip":
-        from hcs_steps.storage._gzip_codec import SteadyGzipCodec
+        from hcs_steps.storage._gzip_codec import SteadyGzip, SteadyGzipCodec
 
-        return SteadyGzipCodec(level=level)
+        return SteadyGzip(level) if zarr_format == 2 else SteadyGzipCodec(level=level)
+    if zarr_format == 2:
+        return {"id": "blosc", "cname": compressor, "clevel": level, "shuffle": 1, "blocksize": 0}
     from zarr.codecs import BloscCodec
 
     return BloscCodec(cname=compressor, clevel=level, shuffle="shuffle")

@@ -12,6 +12,7 @@ plane is still read by fetching only its own chunks. 0.4 has no shards: there ea
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from hcs_steps.storage._unit import SiteImages, StampedCache, check_compressor, 
 from hcs_steps.storage._zarr_layout import check_strategy
 from hcs_steps.storage.atomic import measure, publish_dir, remove_path, storage_errors
 from hcs_steps.storage.protocol import Image, ImageMeta, PlaneKey, Published, StoreSpec
+
+_SITES_AT_ONCE = 2
 
 _RACES = 3
 """Times that a publication is tried if another process puts a placeholder in its way."""
@@ -56,7 +59,8 @@ class _Stored:
             if not chunk.is_file():
                 raise StorageError(f"{chunk} is gone.", hint="Run the step that wrote it again.")
         try:
-            plane: Image = self.array[index]
+            # Slices, not numbers: zarrs refuses numbers where a plane is of several chunks.
+            plane: Image = self.array[tuple(slice(i, i + 1) for i in index)][0, 0, 0]
         except Exception as error:  # codecs fail in ways of their own on damaged bytes
             raise StorageError(
                 f"{chunk} is damaged: {error}.", hint="Run the step that wrote it again."
@@ -95,7 +99,10 @@ class OmeZarrStore:
         A site with labels but no images becomes a valid image, too: its first label image, shared not copied.
         """
         parts = split_sites(self.spec, well, images, labels)
-        return [self._publish_site(well, part, meta) for part in parts]
+        # Two at a time: one is packed while the other waits for the disk or takes its checksum.
+        with ThreadPoolExecutor(_SITES_AT_ONCE) as pool:
+            sites = [pool.submit(self._publish_site, well, part, meta) for part in parts]
+            return [site.result() for site in sites]
 
     def read(self, well: str, key: PlaneKey, labels: str | None = None) -> Image:
         """One plane (Y, X), or its labels of that name, as published; fetches that plane's chunks only."""

@@ -2,15 +2,16 @@
 
 import json
 import shlex
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from hcs_steps.compile.plan import PLATE_UNIT
+from hcs_steps.compile.plan import PLATE_UNIT, AnalysisPlan
 from hcs_steps.report._wells import by_well
-from hcs_steps.report.model import Analysis, collect
+from hcs_steps.report.model import collect
 
 CURVE = {
     "Metadata_Plate": "P1", "unit": "uM", "n_wells": 3, "n_doses": 2, "ec50": 1.0, "hill": 1.0, "bottom": 0.0,
@@ -122,14 +123,12 @@ def test_controls_are_the_wells_with_the_values_of_the_settings(plate, data):
     role = {well.name: well.role for well in data.wells}
     assert {name for name in role if role[name] == "negative"} == {"A01", "B01", "C01", "D01"}
     assert {name for name in role if role[name] == "positive"} == {"A06", "B06", "C06", "D06"}
-    given = collect(plate.plan, plate.results, Analysis(roles={"B03": "negative"}))
-    assert [well.name for well in given.wells if well.role] == ["B03"]
 
 
 def test_without_readouts_the_features_with_the_best_controls_stand_for_them(plate):
-    found = collect(plate.plan, plate.results, Analysis())
+    found = collect(replace(plate.plan, analysis=replace(plate.plan.analysis, readouts=())), plate.results)
     table = frame(plate, "statistics").dropna(subset="z_prime").sort_values("z_prime", ascending=False)
-    assert found.readouts == tuple(table["feature"][:6])
+    assert found.readouts == tuple(table["feature"][:4])
     assert not found.chosen
 
 
@@ -144,8 +143,11 @@ def test_doses_are_in_the_unit_of_the_curve_and_negative_controls_are_dose_zero(
         "Area": np.array([1.0, 2.0, 3.0, 4.0, 5.0]),
     })  # fmt: skip
     fake.write("dose_response", [CURVE])
-    analysis = Analysis("role", "compound", "conc", "unit", ("dmso",))
-    doses = collect(fake.plan, fake.results, analysis).doses
+    analysis = AnalysisPlan(
+        role="Metadata_role", compound="Metadata_compound", concentration="Metadata_conc", unit="Metadata_unit",
+        negative=("dmso",),
+    )  # fmt: skip
+    doses = collect(replace(fake.plan, analysis=analysis), fake.results).doses
     assert [(d.well, d.concentration, d.values["Area"]) for d in doses["taxol"]] == [
         ("A01", 0.0, 1.0), ("A03", pytest.approx(0.5), 3.0), ("A02", pytest.approx(2.0), 2.0),
     ]  # fmt: skip
