@@ -73,10 +73,11 @@ def json_bytes(obj: Any) -> bytes:
     """JSON that is the same for equal content: sorted keys, indent 1, UTF-8, trailing newline.
 
     NumPy scalars and arrays become numbers and lists, paths become strings, and NaN and infinities, which
-    JSON cannot hold, become null.
+    JSON cannot hold, become null. A file name that is not UTF-8 is escaped and reads back as it was.
     """
     text = json.dumps(_plain(obj), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-    return f"{text}\n".encode()
+    # Of what UTF-8 cannot hold only lone surrogates come up, whose escape in Python is that of JSON.
+    return f"{text}\n".encode(errors="backslashreplace")
 
 
 def _plain(obj: Any) -> Any:
@@ -99,8 +100,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Like `write_bytes`, as UTF-8 with the line ends given."""
-    write_bytes(path, text.encode())
+    """Like `write_bytes`, as UTF-8 with the line ends given; what UTF-8 cannot hold is escaped."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, obj: Any) -> None:

@@ -119,3 +119,11 @@ def test_removing_is_idempotent(tmp_path):
     for _ in range(2):
         atomic.remove_path(tmp_path / "a")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_name_that_is_not_utf_8_can_be_written_and_read_back(tmp_path):
+    name = os.fsdecode(b"plate\xff.tif")
+    atomic.write_json(tmp_path / "failure.json", {"file": name})
+    assert json.loads((tmp_path / "failure.json").read_bytes()) == {"file": name}
+    atomic.write_text(tmp_path / "failures.csv", name)
+    assert (tmp_path / "failures.csv").read_text() == "plate\\udcff.tif"
