@@ -10,7 +10,7 @@ rule report:
     wildcard_constraints:
         results=HCS.folders(),
     resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         fingerprint=lambda wildcards: HCS.job_state(wildcards.results, "report", "plate"),

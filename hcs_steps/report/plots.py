@@ -72,7 +72,7 @@ def strip_plot(groups: Mapping[str, Sequence[float]], key: str) -> str:
         axes.set_xticks(range(len(there)), [f"{words[role]}\nn = {values.size}" for role, values in there])
         axes.set_xlim(-0.6, len(there) - 0.4)
 
-    return _svg(draw, 250, 190, key)
+    return svg_plot(draw, 250, 190, key)
 
 
 def dose_plot(doses: Sequence[Dose], row: Mapping[str, Any], key: str) -> str:
@@ -109,7 +109,7 @@ def dose_plot(doses: Sequence[Dose], row: Mapping[str, Any], key: str) -> str:
                 _axis_break(axes, (zero * low) ** 0.5, zero)
             _log_ticks(axes, low, high, zero if (x == 0).any() else None)
 
-    return _svg(draw, 270, 190, key)
+    return svg_plot(draw, 270, 190, key)
 
 
 def _draw_fit(axes: Any, row: Mapping[str, Any], x: Floats, logistic: Callable[..., Any]) -> None:
@@ -165,7 +165,7 @@ def line_plot(names: Sequence[str], values: Sequence[float], key: str) -> str:
         stride = max(1, -(-y.size // 12))
         axes.set_xticks(x[::stride], list(names)[::stride])
 
-    return _svg(draw, 330, 150, key)
+    return svg_plot(draw, 330, 150, key)
 
 
 def _finite(values: Iterable[float]) -> Floats:
@@ -177,7 +177,7 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def _svg(draw: Callable[[Any], None], width: int, height: int, key: str) -> str:
+def svg_plot(draw: Callable[[Any], None], width: int, height: int, key: str) -> str:
     """One plot as an ``<svg>`` element; ``key`` keeps its ids apart from those of the page's other plots."""
     import io
 

@@ -156,8 +156,9 @@ def _fitted(table: Any, schema: Any) -> Any:
     import pyarrow as pa
 
     columns = []
+    there = set(table.column_names)  # a list that Arrow makes anew every time
     for column in schema:
-        if column.name in table.column_names:
+        if column.name in there:
             # Large integers lose digits as floats, which is not worth failing for; wrapping would be.
             safe = not pa.types.is_floating(column.type)
             columns.append(table.column(column.name).cast(column.type, safe=safe))

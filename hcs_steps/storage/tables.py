@@ -105,14 +105,22 @@ def _to_arrow(path: Path, columns: Mapping[str, NDArray[Any]]) -> Any:
 
 
 def table_csv(columns: Mapping[str, Iterable[Any]]) -> str:
-    """A small table as CSV text: NaN and None are empty, floats the shortest text that is the same number."""
+    """A small table as CSV text: NaN and None are empty, numbers the shortest text that is the same number, so that
+    counts stay whole where one is missing.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     plain = (values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values())
     for row in zip(*plain, strict=True):
-        writer.writerow("" if value is None or value != value else value for value in row)
+        writer.writerow(map(_csv_value, row))
     return text.getvalue()
+
+
+def _csv_value(value: Any) -> Any:
+    if value is None or value != value:
+        return ""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def read_table(path: Path, columns: Collection[str] | None = None) -> dict[str, NDArray[Any]]:

@@ -15,6 +15,7 @@ from hcs_steps.storage import (
     concat_tables,
     read_array,
     read_table,
+    table_csv,
     tables,
     write_array,
     write_table,
@@ -192,3 +193,8 @@ def test_arrays_are_never_pickled(tmp_path):
     np.save(tmp_path / "b.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(StorageError, match=r"b\.npy is not an array file"):
         read_array(tmp_path / "b.npy")
+
+
+def test_a_small_table_as_csv_keeps_counts_whole_and_gaps_empty():
+    text = table_csv({"n": np.array([3.0, np.nan]), "x": np.array([0.1, 1e300]), "t": ["a,b", None]})
+    assert text == 'n,x,t\n3,0.1,"a,b"\n,1e+300,\n'

@@ -1,0 +1,240 @@
+"""``screen.html``: several plates beside each other, with what speaks against comparing them, and joined tables."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from hcs_steps.errors import ConfigError, HcsError
+from hcs_steps.report import plots
+from hcs_steps.report._screen_plates import (
+    DONE,
+    FAILED,
+    INCOMPLETE,
+    NOT_RUN,
+    UNREADABLE,
+    PlateSummary,
+    control_rows,
+    control_values,
+    summarize,
+)
+from hcs_steps.report.page import EXCELLENT, MINUS, STATISTICS, Z_PRIME, edge_word, moment, short, z_word
+from hcs_steps.results import Results
+from hcs_steps.storage import concat_tables
+from hcs_steps.storage.atomic import write_bytes
+
+MOST_READOUTS = 4
+SHOWN_FAILURES = 20
+SHOWN_PARTS = 6
+MEASURES = ("z_prime", "robust_z_prime", "ssmd", "robust_ssmd")
+STYLES = (("#0072B2", "o"), ("#D55E00", "^"), ("#009E73", "s"), ("#CC79A7", "D"))
+"""Colours of M. Okabe and K. Ito (2008) and marks of the readouts in the plot."""
+
+
+@dataclass(frozen=True)
+class JoinedTable:
+    """One table of all plates that have it; ``error`` says why it could not be made."""
+
+    name: str
+    link: str
+    plates: int
+    rows: int
+    error: str = ""
+
+
+def write_screen(plates: Sequence[Results], output: Path) -> Path:
+    """Write ``screen.html`` and the joined tables ``screen/*.parquet`` into the output folder; returns the page.
+
+    Plates that have not run, or only in part, are reported. Memory grows by a few numbers per plate: plates
+    are read one after the other, and tables joined batch by batch. The same content gives the same bytes.
+    """
+    if not plates:
+        raise ConfigError(
+            "There are no plates to join.", hint="List them under 'plates' in the configuration."
+        )
+    found = _compared([summarize(results, edge_word) for results in plates])
+    chosen = _readouts(found)
+    tables = [*_join(found, output)]
+    path = output / "screen.html"
+    write_bytes(path, render(found, chosen, tables, output).encode("utf-8", "replace"))
+    return path
+
+
+def render(
+    plates: Sequence[PlateSummary], readouts: Sequence[str], tables: Sequence[JoinedTable], output: Path
+) -> str:
+    """The page as HTML."""
+    controls = [control_rows(plate, readouts) for plate in plates]
+    series = {name: [_number(rows.get(name, {}).get("z_prime")) for rows in controls] for name in readouts}
+    counts = Counter(plate.state for plate in plates)
+    return str(
+        _template().render(
+            style=_asset("page.css"),
+            plates=plates,
+            controls=controls,
+            readouts=readouts,
+            explicit=any(plate.readouts for plate in plates),
+            measures={name: STATISTICS[name] for name in MEASURES},
+            tables=tables,
+            title=f"Screen of {_plates(len(plates))}",
+            verdict=_verdict(counts, len(plates)),
+            level="good"
+            if counts[DONE] == len(plates)
+            else "poor"
+            if counts[DONE] + counts[FAILED]
+            else "bad",
+            links=[_link(plate.results.report, output) for plate in plates],
+            failure_links=[_link(plate.results.failures_table, output) for plate in plates],
+            shown_failures=SHOWN_FAILURES,
+            marks=dict(zip(readouts, STYLES, strict=False)),
+            plot=_plot(series) if any(np.isfinite(values).any() for values in series.values()) else "",
+            excellent=EXCELLENT,
+        )
+    )
+
+
+def _compared(plates: Sequence[PlateSummary]) -> list[PlateSummary]:
+    """The plates, each with a warning if it was not analysed as most of the others."""
+    planned = [plate for plate in plates if plate.settings]
+    usual = {
+        part: Counter(plate.settings.get(part, "") for plate in planned).most_common(1)[0][0]
+        for part in dict.fromkeys(part for plate in planned for part in plate.settings)
+    }
+    versions = Counter(plate.version for plate in planned if plate.version).most_common(1)
+    compared = []
+    for plate in plates:
+        warnings = list(plate.warnings)
+        others = [
+            part for part, value in usual.items() if plate.settings and plate.settings.get(part, "") != value
+        ]
+        if others:
+            more = f" and {len(others) - SHOWN_PARTS} more" if len(others) > SHOWN_PARTS else ""
+            warnings.append(
+                f"It was not analysed as most plates (different: {', '.join(others[:SHOWN_PARTS])}{more}): its numbers "
+                "may not be comparable."
+            )
+        if plate.version and plate.version != versions[0][0]:
+            warnings.append(f"It ran with hcs-steps {plate.version}, most plates with {versions[0][0]}.")
+        compared.append(replace(plate, warnings=tuple(warnings)))
+    return compared
+
+
+def _readouts(plates: Sequence[PlateSummary]) -> list[str]:
+    """The readouts that the settings name, else the features whose controls are apart on most of the plates."""
+    named = list(dict.fromkeys(name for plate in plates for name in plate.readouts))
+    if named:
+        return named[:MOST_READOUTS]
+    values: defaultdict[str, list[float]] = defaultdict(list)
+    for plate in plates:
+        for feature, value in control_values(plate, "z_prime").items():
+            values[feature].append(value)
+    most = max(map(len, values.values()), default=0)
+    common = [feature for feature, found in values.items() if 2 * len(found) >= most]
+    return sorted(common, key=lambda feature: (-float(np.median(values[feature])), feature))[:MOST_READOUTS]
+
+
+def _join(plates: Sequence[PlateSummary], output: Path) -> Iterator[JoinedTable]:
+    """Write the joined tables; one that no plate has any more is taken away."""
+    folder = output / "screen"
+    names = {"wells"}
+    for plate in plates:
+        if plate.tables:
+            names |= {path.stem for path in plate.path("wells").parent.glob("profiles_*.parquet")}
+    names |= {path.stem for path in folder.glob("profiles_*.parquet")}
+    for name in sorted(names, key=lambda name: (name != "wells", name)):
+        target, listing = folder / f"{name}.parquet", folder / f"{name}.csv" if name == "wells" else None
+        paths = [plate.path(name) for plate in plates if plate.tables and plate.path(name).is_file()]
+        link = _link(target, output)
+        rows, error = 0, ""
+        if paths:
+            try:
+                rows = concat_tables(paths, target, listing)
+            except HcsError as problem:
+                error = str(problem)
+        if error or not paths:  # an old table must not look like this one
+            target.unlink(missing_ok=True)
+            (folder / f"{name}.csv").unlink(missing_ok=True)
+        if paths:
+            yield JoinedTable(name, link, len(paths), rows, error)
+
+
+def _plot(series: Mapping[str, Sequence[float]]) -> str:
+    """Z' of every readout over the plates, numbered as in the table."""
+    count = len(next(iter(series.values())))
+
+    def draw(axes: Any) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        for (colour, mark), values in zip(STYLES, series.values(), strict=False):
+            clipped = np.maximum(np.array(values, np.float64), -1.0)
+            axes.plot(
+                range(1, count + 1), clipped, mark, linestyle="-", linewidth=0.8, markersize=4, color=colour
+            )
+        axes.axhline(EXCELLENT, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.axhline(0, color="#555555", linewidth=0.8)
+        axes.set_xlim(0.5, count + 0.5)
+        axes.set_ylim(-1.05, 1.05)
+        axes.set_yticks(
+            [-1, -0.5, 0, 0.5, 1], [f"\N{LESS-THAN OR EQUAL TO} {MINUS}1", f"{MINUS}0.5", "0", "0.5", "1"]
+        )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=min(count, 12), min_n_ticks=1))
+        axes.set_xlabel("plate (number in the table)")
+        axes.set_ylabel(Z_PRIME)
+
+    return plots.svg_plot(draw, 900, 230, "zprime")
+
+
+def _verdict(counts: Mapping[str, int], total: int) -> str:
+    words = {
+        FAILED: "with failed wells",
+        INCOMPLETE: "incomplete",
+        NOT_RUN: "not run",
+        UNREADABLE: "unreadable",
+    }
+    parts = [f"{counts[state]} {word}" for state, word in words.items() if counts[state]]
+    if not parts:
+        return f"All wells of {_plates(total)} done."
+    return f"{_plates(total)}: {counts[DONE]} done, {', '.join(parts)}."
+
+
+def _plates(count: int) -> str:
+    return f"{count} plate{'' if count == 1 else 's'}"
+
+
+def _link(path: Path, output: Path) -> str:
+    """The address of a file relative to the page; '' if there is none."""
+    return quote(Path(os.path.relpath(path, output)).as_posix(), safe="/", errors="surrogateescape")
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _asset(name: str) -> str:
+    return (files("hcs_steps.report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    filters: dict[str, Callable[..., Any]] = {"short": short, "moment": _moment, "z_word": z_word}
+    environment.filters.update(filters)
+    return environment.from_string(_asset("screen.html"))
+
+
+def _moment(text: str) -> str:
+    try:
+        return moment(text)
+    except ValueError:
+        return text
