@@ -84,12 +84,12 @@ def codecs(compressor: str, level: int, zarr_format: int = 3) -> Any:
     """``compressors`` of ``zarr.create_array``. Blosc's byte shuffle roughly halves 12-bit camera images."""
     if compressor == "none":
         return None
-    if compressor == "gzip":
-        from hcs_steps.storage._gzip_codec import SteadyGzip, SteadyGzipCodec
-
-        return SteadyGzip(level) if zarr_format == 2 else SteadyGzipCodec(level=level)
     if zarr_format == 2:
+        if compressor == "gzip":
+            return {"id": "gzip", "level": level}
         return {"id": "blosc", "cname": compressor, "clevel": level, "shuffle": 1, "blocksize": 0}
-    from zarr.codecs import BloscCodec
+    from zarr.codecs import BloscCodec, GzipCodec
 
+    if compressor == "gzip":
+        return GzipCodec(level=level)
     return BloscCodec(cname=compressor, clevel=level, shuffle="shuffle")

@@ -32,10 +32,10 @@ from hcs_steps.storage.atomic import measure, publish_dir, remove_path, storage_
 from hcs_steps.storage.protocol import Image, ImageMeta, PlaneKey, Published, StoreSpec
 
 _SITES_AT_ONCE = 2
+"""Sites that are published at a time: one is packed while the other waits for the disk or takes its checksum."""
 
 _RACES = 3
 """Times that a publication is tried if another process puts a placeholder in its way."""
-
 
 _NOTHING: Mapping[str, Any] = {"site": 0, "channels": (), "z_indices": (), "timepoints": (), "planes": ()}
 """What is stored in a placeholder."""
@@ -99,7 +99,6 @@ class OmeZarrStore:
         A site with labels but no images becomes a valid image, too: its first label image, shared not copied.
         """
         parts = split_sites(self.spec, well, images, labels)
-        # Two at a time: one is packed while the other waits for the disk or takes its checksum.
         with ThreadPoolExecutor(_SITES_AT_ONCE) as pool:
             sites = [pool.submit(self._publish_site, well, part, meta) for part in parts]
             return [site.result() for site in sites]
