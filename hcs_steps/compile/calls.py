@@ -66,6 +66,7 @@ def plan_call(
             memory=spec.memory,
             scratch=spec.scratch,
             mosaic=spec.mosaic,
+            moves=spec.mosaic or spec.geometry is not None,
             devices=spec.devices,
         ),
         [],

@@ -39,7 +39,8 @@ class Frozen:
 
 @dataclass(frozen=True)
 class CallPlan(Frozen):
-    """One function call; ``injected`` are parameters that the runner fills by name.
+    """One function call; ``injected`` are parameters that the runner fills by name. It ``moves`` planes if they come
+    back at other places or of another size.
 
     ``outputs`` are (name, kind) pairs, of which the last ``optional`` may not come back, and ``rows`` says what the
     rows of each table are; see `hcs_steps.functions.declare` for these and the other fields.
@@ -58,6 +59,7 @@ class CallPlan(Frozen):
     memory: float
     scratch: float
     mosaic: bool
+    moves: bool
     devices: tuple[str, ...]
 
 

@@ -150,7 +150,8 @@ def _fingerprint(plan: Plan, stage: StagePlan, upstream: Sequence[str]) -> str:
         "steps": [plain_values(plan.steps[index]) for index in stage.steps],
         "channels": dict(plan.plate.channels),
         "pixel_size_um": plan.plate.pixel_size_um,
-        "storage": plain_values(plan.storage),
+        # Which package reads the images changes nothing.
+        "storage": plain_values(replace(plan.storage, codec_pipeline="")),
         "rois": plan.table_settings.rois if any(plan.steps[index].labels for index in stage.steps) else None,
     }
     if stage.name == CONSOLIDATE:

@@ -29,12 +29,14 @@ def store_spec(plan: Plan, step: StepPlan, results: Path) -> StoreSpec:
     index = plan.steps.index(step)
     wells: dict[str, list[int]] = {}
     expected: dict[str, list[Expected]] = {}
-    looks = [_expected(plan, layout, index) for layout in plan.layouts]
+    looks = [_expected(plan, layout, index) if step.kept else None for layout in plan.layouts]
     for unit in plan.units.values():
         sites = {key.site for key in plan.layouts[unit.layout].keys[index]}
         if sites:
             wells[unit.well] = sorted(sites.union(wells.get(unit.well, [])))
-            expected.setdefault(unit.well, []).append(looks[unit.layout])
+            look = looks[unit.layout]
+            if look is not None:
+                expected.setdefault(unit.well, []).append(look)
     return StoreSpec(
         path=results / step.store,
         plate_name=plan.plate.id,
@@ -45,7 +47,7 @@ def store_spec(plan: Plan, step: StepPlan, results: Path) -> StoreSpec:
         compression_level=plan.storage.compression_level,
         chunk_strategy=plan.storage.chunk_strategy,
         pyramid=step.kept,
-        expected=expected if step.kept else {},
+        expected=expected,
         ngff_version=plan.storage.ngff_version,
         codec_pipeline=plan.storage.codec_pipeline,
         tiff_files=plan.storage.tiff_files,
@@ -53,26 +55,33 @@ def store_spec(plan: Plan, step: StepPlan, results: Path) -> StoreSpec:
     )
 
 
-def _expected(plan: Plan, layout: Layout, index: int) -> Expected:
-    """What a step will leave of a unit of a layout. Planes are taken to stay as large as the plate's own."""
+def _expected(plan: Plan, layout: Layout, index: int) -> Expected | None:
+    """What a step will leave of a unit of a layout; None where the size of its planes is not known beforehand."""
+    if not layout.keys[index]:
+        return None
+    dtype = layout.dtype
+    for step in _lineage(layout, index):
+        for call in next(iter(plan.steps[step].branches.values())):
+            if call.moves:
+                return None
+            dtype = dtype if call.dtype == "same" else call.dtype
     channels = {int(number): name for number, name in plan.plate.channels.items()}
     size = plan.plate.pixel_size_um
     return Expected(
         planes=layout.keys[index],
         height=layout.height,
         width=layout.width,
-        dtype=_dtype(plan, layout, index),
-        channels=channel_names(plan.steps, layout.sources, index, channels) if layout.keys[index] else {},
+        dtype=dtype,
+        channels=channel_names(plan.steps, layout.sources, index, channels),
         pixel_size_um=float("nan") if size is None else size,
     )
 
 
-def _dtype(plan: Plan, layout: Layout, index: int) -> str:
-    """The data type of the images of a step (`RAW`: of the plate)."""
-    if index == RAW:
-        return layout.dtype
-    source = layout.sources[index]
-    dtype = _dtype(plan, layout, RAW if source is None else source)
-    for call in next(iter(plan.steps[index].branches.values())):
-        dtype = dtype if call.dtype == "same" else call.dtype
-    return dtype
+def _lineage(layout: Layout, index: int) -> list[int]:
+    """The steps that the images of a step have gone through, itself the last."""
+    steps: list[int] = []
+    source: int | None = index
+    while source is not None and source != RAW:
+        steps.insert(0, source)
+        source = layout.sources[source]
+    return steps

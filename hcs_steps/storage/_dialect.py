@@ -38,6 +38,11 @@ class Dialect:
         """The file without which there is no group."""
         return self.files[-1]
 
+    @property
+    def array_marker(self) -> str:
+        """The file that makes a folder an array."""
+        return "zarr.json" if self.zarr_format == 3 else ".zarray"
+
     def group(self, ome: Mapping[str, Any], own: Mapping[str, Any] | None = None) -> dict[str, bytes]:
         """The files of a group with this OME metadata and, as the attribute ``hcs_steps``, our own."""
         parts = {name: self._dated(part) if name in self.versioned else part for name, part in ome.items()}

@@ -11,9 +11,10 @@ plane is still read by fetching only its own chunks. 0.4 has no shards: there ea
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from hcs_steps.storage._levels import open_level
 from hcs_steps.storage._names import well_position
 from hcs_steps.storage._ngff import Grid
 from hcs_steps.storage._placeholder import TAKEN, content_of, is_published
+from hcs_steps.storage._pyramid import level_shapes
 from hcs_steps.storage._unit import SiteImages, StampedCache, check_compressor, missing_plane, split_sites
 from hcs_steps.storage._zarr_layout import check_strategy
 from hcs_steps.storage.atomic import measure, publish_dir, remove_path, storage_errors
@@ -43,29 +45,53 @@ _NOTHING: Mapping[str, Any] = {"site": 0, "channels": (), "z_indices": (), "time
 
 @dataclass(frozen=True)
 class _Stored:
-    """One image or label group on disk: its planes and its full-resolution array."""
+    """One image or label group on disk: its planes, and the arrays of its levels, each opened when it is read."""
 
     grid: Grid
-    array: Any
     folder: Path
     label: str
+    spec: StoreSpec
     dialect: Dialect
+    arrays: dict[int, Any] = field(default_factory=dict)
 
-    def read(self, key: PlaneKey) -> Image:
-        index = self.grid.index(key)
+    def shapes(self) -> list[tuple[int, int]]:
+        """(height, width) of every level, the full resolution first."""
+        path = self.folder / "0" / self.dialect.array_marker
+        with storage_errors("read", path):
+            try:
+                height, width = json.loads(path.read_bytes())["shape"][3:]
+            except (ValueError, KeyError, TypeError) as error:
+                raise _damaged(path, error) from error
+        return level_shapes(int(height), int(width), self.spec.pyramid)
+
+    def read(self, key: PlaneKey, level: int = 0) -> Image:
+        """A plane (Y, X) at a level."""
+        array, index, folder = self._array(level), self.grid.index(key), self.folder / str(level)
         # A chunk file that is gone reads as zeros; every chunk was written, so say that it is gone.
-        chunk = self.folder
-        for chunk in self.dialect.chunk_files(self.folder, self.array, index):
+        chunk = folder
+        for chunk in self.dialect.chunk_files(folder, array, index):
             if not chunk.is_file():
                 raise StorageError(f"{chunk} is gone.", hint="Run the step that wrote it again.")
         try:
             # Slices, not numbers: zarrs refuses numbers where a plane is of several chunks.
-            plane: Image = self.array[tuple(slice(i, i + 1) for i in index)][0, 0, 0]
+            plane: Image = array[tuple(slice(i, i + 1) for i in index)][0, 0, 0]
         except Exception as error:  # codecs fail in ways of their own on damaged bytes
             raise StorageError(
                 f"{chunk} is damaged: {error}.", hint="Run the step that wrote it again."
             ) from error
         return plane
+
+    def _array(self, level: int) -> Any:
+        if level not in self.arrays:
+            path = self.folder / str(level)
+            with storage_errors("read", path):
+                try:
+                    self.arrays[level] = open_level(path, self.spec, self.dialect)
+                except OSError:
+                    raise
+                except (ValueError, KeyError, TypeError) as error:
+                    raise _damaged(path, error) from error
+        return self.arrays[level]
 
 
 class OmeZarrStore:
@@ -105,10 +131,21 @@ class OmeZarrStore:
 
     def read(self, well: str, key: PlaneKey, labels: str | None = None) -> Image:
         """One plane (Y, X), or its labels of that name, as published; fetches that plane's chunks only."""
+        return self._plane(well, key, labels).read(PlaneKey(*key))
+
+    def level_shapes(self, well: str, key: PlaneKey, labels: str | None = None) -> list[tuple[int, int]]:
+        """(height, width) of every level of a published plane, the full resolution first."""
+        return self._plane(well, key, labels).shapes()
+
+    def read_level(self, well: str, key: PlaneKey, labels: str | None = None, *, level: int) -> Image:
+        """Like `read`, at a level of the pyramid."""
+        return self._plane(well, key, labels).read(PlaneKey(*key), level)
+
+    def _plane(self, well: str, key: PlaneKey, labels: str | None) -> _Stored:
         stored = self._stored(self._site_folder(well, key[0]), labels)
         if stored is None or key not in stored.grid.planes:
             raise missing_plane(self.spec, well, key, self.keys(well, labels), labels)
-        return stored.read(PlaneKey(*key))
+        return stored
 
     def keys(self, well: str, labels: str | None = None) -> Iterable[PlaneKey]:
         """The published planes of a well (with labels of that name), in stacking order."""
@@ -163,16 +200,16 @@ class OmeZarrStore:
             return is_published(content_of(path), self.dialect)
 
     def _open_group(self, path: Path) -> _Stored:
-        level = path.parent / "0"
         with storage_errors("read", path):
             content = path.read_bytes()
             try:
                 own = self.dialect.own(content) if is_published(content, self.dialect) else _NOTHING
-                grid = Grid.from_attributes(own)
-                array = open_level(level, self.spec, self.dialect) if grid.planes else None
-                return _Stored(grid, array, level, own.get("label", ""), self.dialect)
-            except OSError:
-                raise
+                return _Stored(
+                    Grid.from_attributes(own), path.parent, own.get("label", ""), self.spec, self.dialect
+                )
             except (ValueError, KeyError, TypeError) as error:
-                hint = "Delete its folder and run the step again."
-                raise StorageError(f"{path} is damaged: {error}.", hint=hint) from error
+                raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> StorageError:
+    return StorageError(f"{path} is damaged: {error}.", hint="Delete its folder and run the step again.")

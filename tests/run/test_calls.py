@@ -32,6 +32,7 @@ def call(name: str = "f", **values: Any) -> CallPlan:
         "memory": 1.0,
         "scratch": 0.0,
         "mosaic": False,
+        "moves": False,
         "devices": ("cpu",),
     }
     return CallPlan(**(plain | values))

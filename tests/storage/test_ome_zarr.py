@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 from hcs_steps.errors import StorageError
-from hcs_steps.storage import OmeZarrStore, PlaneKey
+from hcs_steps.storage import ImageMeta, OmeZarrStore, PlaneKey
 from hcs_steps.storage._display import channel_color, contrast_window
 from hcs_steps.storage._pyramid import halve, level_shapes
 from hcs_steps.storage._zarr_layout import CHUNK_BYTES, SHARD_BYTES, chunk_shape, shard_shape
@@ -232,3 +232,18 @@ def test_declaring_and_publishing_may_race(tmp_path, plate):
     store = OmeZarrStore(plate.spec_for(tmp_path, wells=wells))
     assert all([key.site for key in store.keys(well)] == [1, 2] for well in wells)
     assert not list(tmp_path.rglob(".*"))
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_a_plane_is_read_at_any_level_of_its_pyramid(open_store, version):
+    store = open_store("zarr", ngff_version=version, pyramid=True)
+    image = np.arange(600 * 520, dtype=np.uint16).reshape(600, 520)
+    labels = (image // 5000).astype(np.uint32)
+    key = PlaneKey(1, 1, 1, 1)
+    store.publish("A01", {key: image}, {"cells": {key: labels}}, ImageMeta(channels={1: "DAPI"}))
+    assert store.level_shapes("A01", key) == [(600, 520), (300, 260), (150, 130)]
+    assert store.level_shapes("A01", key, "cells") == [(600, 520), (300, 260), (150, 130)]
+    assert np.array_equal(store.read_level("A01", key, level=0), image)
+    small = store.read_level("A01", key, level=1)
+    assert np.array_equal(small, halve(image, labels=False))
+    assert np.array_equal(store.read_level("A01", key, "cells", level=2), labels[::4, ::4])

@@ -134,7 +134,8 @@ def test_zarrs_is_used_in_its_store_only(open_store, plate):
     for pipeline in ("zarrs", "zarr"):
         store = open_store("zarr", codec_pipeline=pipeline)
         store.publish("A01", images, {}, plate.META)
-        array = store._stored(store.spec.path / "A/01/1", None).array
+        store.read("A01", PlaneKey(1, 1, 1, 1))
+        array = store._stored(store.spec.path / "A/01/1", None).arrays[0]
         used[pipeline] = isinstance(array._async_array.codec_pipeline, ZarrsCodecPipeline)
     assert used == {"zarrs": True, "zarr": False}
     assert zarr.config.get("codec_pipeline.path") == path
