@@ -156,7 +156,8 @@ def by_well(table: Columns, column: str, middle: bool = False) -> dict[str, floa
         ranked = values[order]
         result[kept] = (ranked[(starts + low)[kept]] + ranked[(starts + high)[kept]]) / 2
     else:
-        result = np.bincount(where[there], values[there], len(wells))
+        # NumPy counts in integers where there is nothing to count.
+        result = np.bincount(where[there], values[there], len(wells)).astype(np.float64)
         result[np.bincount(where[there], minlength=len(wells)) == 0] = np.nan
     return dict(zip(wells.tolist(), result.tolist(), strict=True))
 

@@ -211,3 +211,8 @@ def test_the_page_tells_nothing_of_the_stage_that_makes_it(make_results):
     assert after.failures == before.failures == ()
     assert after.costs == before.costs
     assert "report" not in [cost.name for cost in before.costs]
+
+
+def test_a_column_without_any_number_is_unknown_for_every_well():
+    table = {"Metadata_Well": np.array(["A01", "A02"], object), "Count": np.array([np.nan, np.nan])}
+    assert all(np.isnan(value) for value in by_well(table, "Count").values())
