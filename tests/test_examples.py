@@ -67,8 +67,8 @@ def test_several_plates_example_puts_results_where_the_configuration_says(tmp_pa
     second = tmp_path / "two" / "plate2"
     make_plate(second, wells=["C03"], sites=(1, 1), shape=(96, 96), cells_per_well=8)
     run_example("several_plates.py", tmp_path / "out", first, second, cwd=tmp_path)
-    assert (tmp_path / "out/plate1_analysis/results/cell_counts.csv").is_file()
-    assert (tmp_path / "out/plate2_analysis/results/cell_counts.csv").is_file()
+    assert (tmp_path / "out/plate1_analysis/results/cell_counts.parquet").is_file()
+    assert (tmp_path / "out/plate2_analysis/results/cell_counts.parquet").is_file()
 
 
 def test_own_function_of_a_script_runs_in_the_jobs_and_is_limited_to_the_filtered_wells(

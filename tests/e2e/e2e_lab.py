@@ -67,7 +67,7 @@ def three_stages() -> dict[str, Any]:
     """Normalize, top-hat and a function of the lab's own, count, a plate-scope step; a job per well and step."""
     chain = [TOPHAT["func"], "functions.pixels:offset"]
     return {
-        "config": {"vfs": {"intermediate_backend": "disk"}},
+        "config": {"vfs": {"intermediate_backend": "disk"}, "tables": {"csv": True}},
         "steps": [NORMALIZE, {"name": "tophat", "func": chain}, COUNT, QC],
     }
 
