@@ -49,7 +49,9 @@ def test_production_example_counts_traces_and_stitches_the_sites_of_a_well(tmp_p
     assert "2 of 2 units done" in run_example("production_pipeline.py", plate, cwd=tmp_path)
     results = tmp_path / "plate1_workspace/results/plate1"
     kept = sorted(path.name.removesuffix(".ome.zarr") for path in (results / "images").iterdir())
-    assert kept == ["assemble", "cell_count", "neurite_trace", "positions"]
+    assert kept == ["assemble", "composite", "positions"]
+    labels = {path.name for path in (results / "images/composite.ome.zarr/A/01/1/labels").iterdir()}
+    assert {"cells", "axon_skeleton"} <= labels, "beside the images that they were found in"
     tables = {path.stem for path in (results / "tables").glob("*.parquet")}
     assert {"cell_counts", "axon_branches", "axon_summary", "tile_positions", "tile_pairs"} <= tables
     # The script stacks channels, but tiles are sites: each well has one mosaic of its four sites, and the plan says so.
@@ -76,7 +78,7 @@ def test_own_function_of_a_script_runs_in_the_jobs_and_is_limited_to_the_filtere
 ) -> None:
     plate = plate_in(tmp_path)
     printed = run_example("own_function.py", plate, cwd=tmp_path)
-    rows = [line for line in printed.splitlines() if line.startswith('"plate1"')]
+    rows = [line for line in printed.splitlines() if line.startswith("plate1,")]
     assert len(rows) == 2 * 2 * 2  # wells x sites x channels
 
 
