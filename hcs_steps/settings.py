@@ -101,6 +101,15 @@ class AnalysisSettings(Model):
     at least four.
     """
 
+    @field_validator("negative", "positive", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return [str(item) if isinstance(item, int | float) else item for item in _listed(value)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
 
 class PlateDefaults(Model):
     """Settings of a plate; under ``defaults:`` they hold for every plate that does not set its own."""

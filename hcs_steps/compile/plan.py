@@ -373,8 +373,8 @@ class Plan(Frozen):
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(
-                f"{where} is not a plan: {type(error).__name__}: {error}.",
-                hint="Delete it and run snakemake again.",
+                f"{where} is not a plan of this version of hcs-steps: {type(error).__name__}: {error}.",
+                hint="Run snakemake again: it compiles the plan anew.",
             ) from None
 
     @classmethod

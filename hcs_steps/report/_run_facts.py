@@ -48,7 +48,6 @@ class RunFacts:
 
     start: str
     end: str
-    wall_seconds: float
     seconds: float
     versions: tuple[tuple[str, str], ...]
     commits: tuple[str, ...]
@@ -106,7 +105,6 @@ def run_facts(plan: Plan, records: Records) -> RunFacts:
     return RunFacts(
         start=start,
         end=end,
-        wall_seconds=(_time(end) - _time(start)).total_seconds() if times else 0.0,
         seconds=sum(unit_seconds(record) for record in records.values()),
         versions=tuple((name, ", ".join(sorted(found))) for name, found in sorted(versions.items())),
         commits=_values(records, "git_commit"),

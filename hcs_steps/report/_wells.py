@@ -202,8 +202,6 @@ def _profiles(
     wells: Sequence[str], aggregate: str, profiles: Columns, normalized: Columns
 ) -> Iterable[Feature]:
     raw, scores = _Rows(wells, profiles), _Rows(wells, normalized)
-    if "Metadata_Object_Count" in profiles:
-        yield Feature(COUNTS, "Object_Count", "objects", raw.column("Metadata_Object_Count"))
     for name, column in profiles.items():
         if not name.startswith("Metadata_") and is_number(column):
             z = scores.column(name) if name in normalized and is_number(normalized[name]) else None

@@ -158,6 +158,7 @@ def _profile(
         for table, unit, entry in entries:
             if table == name and unit != PLATE_UNIT:
                 parts[name].setdefault(plan.units[unit].well, []).append(results.root / entry["path"])
+    tables.made.notes += _pooled(plan, entries)
     asked = plan.table_settings.aggregate
     extra = ("mean", "sd") if plan.table_settings.well_summary else ()
     wells = list(dict.fromkeys(unit.well for unit in plan.units.values()))
@@ -178,6 +179,29 @@ def _profile(
             _write_numbers(plan, numbers, tables)
     if plan.table_settings.well_summary:
         _summarise(plan, results, made, tables.made)
+
+
+def _pooled(plan: Plan, entries: Iterable[tuple[str, str, Mapping[str, Any]]]) -> list[str]:
+    """What to know of the counts and profiles of a plate with several time points or z planes."""
+    planes = [
+        plane
+        for table, _, entry in entries
+        if plan.tables[table].rows == "objects"
+        for plane in entry["planes"]
+    ]
+    parts = [
+        f"{len(values)} {name}"
+        for name, values in (
+            ("z planes", {plane[2] for plane in planes}),
+            ("time points", {plane[3] for plane in planes}),
+        )
+        if len(values) > 1
+    ]
+    if not parts:
+        return []
+    return [
+        f"Counts and profiles of a well are over all its {' and '.join(parts)}; the table images has them apart."
+    ]
 
 
 def _write_numbers(plan: Plan, numbers: PlateNumbers, tables: _Tables) -> None:

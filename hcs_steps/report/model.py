@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hcs_steps.compile.plan import AnalysisPlan, Plan, PlateInfo
+from hcs_steps.compile.plan import PLATE_UNIT, AnalysisPlan, Plan, PlateInfo
 from hcs_steps.plate.map_roles import value_text
 from hcs_steps.plate.wells import parse_well
 from hcs_steps.report import _run_facts as facts
@@ -17,7 +17,7 @@ from hcs_steps.report import _wells
 from hcs_steps.report._disk import Columns, Disk, as_text, is_number, rows_of
 from hcs_steps.report._run_facts import FailureFacts, RunFacts, StageCost
 from hcs_steps.report._wells import Feature, FlagFacts, WellState
-from hcs_steps.report.numbers import readouts_of
+from hcs_steps.report.numbers import named_readouts, readouts_of
 from hcs_steps.results import Results
 
 NEGATIVE, POSITIVE = "negative", "positive"
@@ -109,12 +109,12 @@ def collect(plan: Plan, results: Results) -> ReportData:
         map_columns=tuple(n.removeprefix("Metadata_") for n in _wells.map_columns((summary, profiles))),
         failures=failures,
         retry=facts.retry_command(results),
-        notes=plan.notes,
+        notes=(*plan.notes, *_stage_notes(plan, records)),
         map_problems=disk.listing("plate_map_problems"),
         features=found,
         statistics=tuple(rows_of(statistics)),
         readouts=tuple(readouts_of(analysis, statistics, profiles)),
-        chosen=bool(analysis.readouts),
+        chosen=bool(named_readouts(analysis, profiles)),
         edges=tuple(rows_of(disk.table("edge_effects", "feature"))),
         medians=tuple(rows_of(disk.table("plate_medians", "feature", "kind", "name", "median"))),
         curves=curves,
@@ -124,6 +124,12 @@ def collect(plan: Plan, results: Results) -> ReportData:
         costs=facts.stage_costs(plan, records, failures),
         damaged=tuple(disk.damaged),
     )
+
+
+def _stage_notes(plan: Plan, records: Mapping[tuple[str, str], Mapping[str, Any]]) -> tuple[str, ...]:
+    """What the plate's own stages have to say: what was left out, how numbers were made."""
+    found = (records.get((stage.name, PLATE_UNIT), {}).get("notes") for stage in plan.stages)
+    return tuple(str(note) for notes in found if isinstance(notes, list) for note in notes)
 
 
 def _roles(analysis: AnalysisPlan, tables: Iterable[Columns]) -> dict[str, str]:

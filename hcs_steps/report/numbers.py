@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hcs_steps.compile.plan import AnalysisPlan, Plan
 from hcs_steps.plate.map_roles import value_text
-from hcs_steps.report.profiles import features_of, normalize
+from hcs_steps.report.profiles import CELLS, features_of, normalize
 from hcs_steps.statistics import (
     control_statistics,
     edge_effects,
@@ -29,6 +29,9 @@ LEAST_REFERENCES = 4
 MOST_READOUTS = 4
 """So many features are fitted and shown first where the settings name none."""
 
+
+NAMED = 8
+"""So many features are named in a note."""
 
 ALIKE = 0.95
 """Rank correlation above which two features are one readout."""
@@ -60,24 +63,36 @@ def plate_numbers(plan: Plan, profiles: Columns, *, first: bool = True) -> Plate
     readouts = readouts_of(analysis, statistics, profiles)
     unknown = [name for name in analysis.readouts if not _named(name, features)]
     if unknown:
-        notes += (f"analysis.readouts names {', '.join(unknown)}, which no table has.",)
+        others = (
+            "" if named_readouts(analysis, profiles) else " The features with the highest Z' stand for them."
+        )
+        notes += (f"analysis.readouts names {', '.join(unknown)}, which no profile has.{others}",)
     tables: dict[str, Columns] = {
         "statistics": statistics if (negative.any() or positive.any()) else {},
         **_edges(plan, profiles, features, values, negative, positive),
-        "dose_response": _doses(analysis, profiles, readouts, negative),
+        "dose_response": _doses(analysis, profiles, readouts, negative, positive),
     }
     return PlateNumbers(normalized, tables, notes)
 
 
 def readouts_of(analysis: AnalysisPlan, statistics: Columns, profiles: Columns) -> list[str]:
     """The features that matter most: those that the settings name, else those that separate the controls best."""
-    asked = [found for name in analysis.readouts for found in _named(name, features_of(profiles))]
-    return list(dict.fromkeys(asked)) or best_readouts(statistics, profiles)
+    return named_readouts(analysis, profiles) or best_readouts(statistics, profiles)
+
+
+def named_readouts(analysis: AnalysisPlan, profiles: Columns) -> list[str]:
+    """The features that the settings name, of those that there are."""
+    found = (feature for name in analysis.readouts for feature in _named(name, features_of(profiles)))
+    return list(dict.fromkeys(found))
 
 
 def _named(name: str, features: Sequence[str]) -> list[str]:
-    """The features that a setting means: that of this name, else those of all channels."""
-    return [name] if name in features else [found for found in features if found.startswith(f"{name}_")]
+    """The features that a setting means: that of this name or of the table's column, else those of all channels."""
+    for called in (name, f"{CELLS}{name}"):
+        found = [called] if called in features else [f for f in features if f.startswith(f"{called}_")]
+        if found:
+            return found
+    return []
 
 
 def in_role(columns: Columns, analysis: AnalysisPlan, values: Sequence[str]) -> Mask:
@@ -121,7 +136,8 @@ def _normalized(profiles: Columns, analysis: AnalysisPlan, negative: Mask) -> tu
     what = "negative controls" if to_controls else "wells of the plate"
     notes = [f"Profiles are normalised to {found.references} {what}."]
     if found.constant:
-        notes.append(f"{len(found.constant)} features do not vary among them and are not normalised.")
+        named = ", ".join(found.constant[:NAMED]) + (" ..." if len(found.constant) > NAMED else "")
+        notes.append(f"Features that do not vary among them have no robust z-score: {named}.")
     return found.columns, tuple(notes)
 
 
@@ -137,11 +153,15 @@ def _edges(
     }
 
 
-def _doses(analysis: AnalysisPlan, profiles: Columns, readouts: list[str], negative: Mask) -> Columns:
+def _doses(
+    analysis: AnalysisPlan, profiles: Columns, readouts: list[str], negative: Mask, positive: Mask
+) -> Columns:
+    """Fits of the readouts. A positive control without a dose of its own belongs to no dose series."""
     if not (analysis.compound and analysis.concentration and readouts):
         return {}
     units = profiles[analysis.unit].tolist() if analysis.unit else analysis.unit_name
     amounts = np.array([_number(value) for value in profiles[analysis.concentration].tolist()], np.float64)
+    amounts[positive & (amounts == 0)] = np.nan
     values = np.column_stack([profiles[name] for name in readouts])
     return fit_plate(profiles[analysis.compound].tolist(), amounts, units, values, readouts, negative)
 

@@ -168,7 +168,7 @@ def highlights(data: ReportData) -> list[tuple[str, str, str]]:
         fitted = sum(row["status"] == "ok" for row in data.curves)
         shown.append(("dose-response fits", f"{fitted} / {len(data.curves)}", "ok / tried"))
     if data.run.start:
-        shown.append(("from start to end", duration(data.run.wall_seconds), ""))
+        shown.append(("work in all jobs", duration(data.run.seconds), ""))
     return shown
 
 

@@ -22,6 +22,9 @@ AGGREGATES = ("median", "mean", "mad", "sd")
 """``mad`` is the median absolute deviation from the median, not scaled; ``sd`` the standard deviation of a sample
 (n - 1). All skip NaN."""
 
+CELLS = "Cells_"
+"""Goes before the features of objects that name no compartment, so that pycytominer takes them for features."""
+
 TO_SD = 1.4826
 """MAD of a normal distribution times this is its standard deviation."""
 
@@ -31,13 +34,14 @@ ROUNDING = 1e-12
 _COMPARTMENT = re.compile(r"[A-Z][A-Za-z0-9]*_.+")
 
 
-def feature_name(table: str, column: str, channel: str = "") -> str:
-    """The name of a table's column in a profile.
+def feature_name(table: str, column: str, channel: str = "", compartment: str = "") -> str:
+    """The name of a table's column in a profile, or in the table of images.
 
-    A column with its compartment before it, as CellProfiler writes them (``Nuclei_AreaShape_Area``), keeps its name;
-    others get the table's (``cell_counts_area_px``). ``channel`` goes behind it where a table has rows of several.
+    A column with its compartment or group before it, as CellProfiler writes them (``Nuclei_AreaShape_Area``), keeps its
+    name; others get the table's (``cell_counts_area_px``), with ``compartment`` before it. ``channel`` goes behind it
+    where a table has rows of several.
     """
-    name = column if _COMPARTMENT.fullmatch(column) else f"{table}_{column}"
+    name = column if _COMPARTMENT.fullmatch(column) else f"{compartment}{table}_{column}"
     return f"{name}_{channel}" if channel else name
 
 
@@ -103,7 +107,7 @@ def well_profiles(
     order = {table: _channels(table, counts, channels or {}) for table in parts}
     counted = {table: names for table, names in order.items() if table not in uncounted}
     head = _counts(counted, counts, measured, len(wells))
-    names = {aggregate: _names(order, found[aggregate]) for aggregate in asked}
+    names = {aggregate: _names(order, found[aggregate], uncounted) for aggregate in asked}
     return {
         aggregate: {
             "Metadata_Plate": np.full(len(wells), plate, object),
@@ -141,15 +145,16 @@ def _counts(
 
 
 def _names(
-    order: Mapping[str, Sequence[str]], keys: Iterable[tuple[str, str, str]]
+    order: Mapping[str, Sequence[str]], keys: Iterable[tuple[str, str, str]], uncounted: Collection[str]
 ) -> dict[tuple[str, str, str], str]:
-    """What each (table, column, channel) is called."""
+    """What each (table, column, channel) is called; tables of objects are those that are counted."""
     tables = list(order)
     names: dict[tuple[str, str, str], str] = {}
     taken: set[str] = set()
     for key in sorted(keys, key=lambda key: (tables.index(key[0]), key[1:])):
         table, column, channel = key
-        name = feature_name(table, column, channel if len(order[table]) > 1 else "")
+        behind = channel if len(order[table]) > 1 else ""
+        name = feature_name(table, column, behind, "" if table in uncounted else CELLS)
         names[key] = f"{table}_{name}" if name in taken else name
         taken.add(names[key])
     return names

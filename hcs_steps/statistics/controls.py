@@ -84,7 +84,7 @@ def control_statistics(
         "mad_negative": low.mad,
         "mad_positive": high.mad,
         "z_prime": _window(low.mean, high.mean, low.sd, high.sd),
-        "robust_z_prime": _window(low.median, high.median, low.mad, high.mad),
+        "robust_z_prime": _robust_window(low, high),
         "ssmd": _standardised(low.mean, high.mean, low.sd, high.sd),
         "robust_ssmd": _standardised(low.median, high.median, low.mad, high.mad),
         "signal_to_background": quotient(np.where(high.mean >= 0, high.mean, np.nan), low.mean),
@@ -112,7 +112,7 @@ def robust_z_prime(negative: ArrayLike, positive: ArrayLike) -> float:
     0.11
     """
     low, high = _one(negative), _one(positive)
-    return float(_window(low.median, high.median, low.mad, high.mad)[0])
+    return float(_robust_window(low, high)[0])
 
 
 def ssmd(negative: ArrayLike, positive: ArrayLike) -> float:
@@ -193,6 +193,14 @@ def _gap(low: Floats, high: Floats) -> Floats:
 
 def _window(low: Floats, high: Floats, low_spread: Floats, high_spread: Floats) -> Floats:
     return 1 - 3 * quotient(low_spread + high_spread, np.abs(_gap(low, high)))
+
+
+def _robust_window(low: _Group, high: _Group) -> Floats:
+    """NaN where both MADs are 0: most controls of either kind are tied, as small counts often are, and their scatter is
+    not known.
+    """
+    tied = (low.mad == 0) & (high.mad == 0)
+    return np.where(tied, np.nan, _window(low.median, high.median, low.mad, high.mad))
 
 
 def _standardised(low: Floats, high: Floats, low_spread: Floats, high_spread: Floats) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from hcs_steps.compile.plan import PLATE_UNIT
 from hcs_steps.emit.prepare import prepare_plates
 from hcs_steps.emit.workflow import Workflow
 from hcs_steps.plate.synthetic import make_plate
+from hcs_steps.report.model import collect
+from hcs_steps.report.numbers import plate_numbers
 from hcs_steps.run.records import read_json
 from hcs_steps.run.runner import Runner
 from hcs_steps.settings import parse_settings
@@ -210,6 +213,38 @@ def test_a_run_that_was_stopped_half_way_has_tables_and_a_page_all_the_same(tmp_
     assert wells["status"].tolist() == ["done"] * 5 + ["incomplete"] * (len(WELLS) - 5)
     page = prepared.results.report.read_text()
     assert "incomplete" in page
+
+
+def test_the_page_says_how_numbers_were_made_and_that_readouts_were_not_found(ran):
+    analysis = replace(ran.plan.analysis, readouts=("Nope",), positive=("pos", "X"))
+    numbers = plate_numbers(
+        replace(ran.plan, analysis=analysis), read_table(ran.results.table("tables", "profiles_median"))
+    )
+    assert any("Nope" in note and "stand for them" in note for note in numbers.notes)
+    data = collect(ran.plan, ran.results)
+    assert any(note.startswith("Profiles are normalised to") for note in data.notes)
+    assert not collect(replace(ran.plan, analysis=analysis), ran.results).chosen
+
+
+def test_a_positive_control_without_a_dose_is_no_dose_zero_of_its_compound(ran):
+    profiles = dict(read_table(ran.results.table("tables", "profiles_median")))
+    profiles["Metadata_drug"] = np.array(["X"] * len(profiles["Metadata_drug"]), object)
+    found = plate_numbers(ran.plan, profiles).tables["dose_response"]
+    (row,) = [i for i, name in enumerate(found["feature"]) if name == "Count_objects"]
+    treated = 3 * (len(DOSES) - 2) - 1
+    assert found["n_wells"][row] == treated + 2, (
+        "with the negative controls, without the positive and the broken one"
+    )
+
+
+def test_numbers_over_several_time_points_are_told(tmp_path):
+    make_plate(tmp_path / "P1", wells=WELLS[:2], sites=(1, 1), timepoints=2, shape=(96, 96), cells_per_well=4)
+    prepared = prepare(tmp_path)
+    runner = Runner(prepared.plan, prepared.results)
+    for stage in prepared.plan.stages[:-1]:
+        runner.run(stage, prepared.plan.units_of(stage))
+    notes = read_json(prepared.results.record("consolidate", PLATE_UNIT))["notes"]
+    assert any("over all its 2 time points" in note for note in notes)
 
 
 def test_a_new_plate_map_makes_new_tables_and_nothing_else_again(tmp_path):

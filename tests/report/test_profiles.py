@@ -77,23 +77,23 @@ def test_profiles_equal_those_of_pandas(plate):
             }
             for aggregate, value in expected.items():
                 assert found[aggregate][name][row] == pytest.approx(value, rel=1e-12)
-        assert found["median"]["cells_touches"][row] == cells["touches"].mean()
-        assert found["mean"]["cells_touches"][row] == cells["touches"].mean()
-    assert "cells_touches" not in found["mad"]
+        assert found["median"]["Cells_cells_touches"][row] == cells["touches"].mean()
+        assert found["mean"]["Cells_cells_touches"][row] == cells["touches"].mean()
+    assert "Cells_cells_touches" not in found["mad"]
 
 
 def test_columns_are_the_features_and_counts_of_all_tables(plate):
     found = well_profiles(plate, WELLS, plate="P")["median"]
     assert list(found) == [
         "Metadata_Plate", "Metadata_Well", "Metadata_Object_Count",
+        "Cells_cells_touches", "Cells_spots_radius_px_DAPI", "Cells_spots_radius_px_GFP",
         "Count_cells", "Count_spots_DAPI", "Count_spots_GFP", "Nuclei_AreaShape_Area", "Nuclei_Intensity_Mean",
-        "cells_touches", "spots_radius_px_DAPI", "spots_radius_px_GFP",
     ]  # fmt: skip
     assert found["Metadata_Well"].tolist() == WELLS
     np.testing.assert_array_equal(found["Metadata_Object_Count"], [21, 21, 0, np.nan])
     np.testing.assert_array_equal(found["Count_spots_DAPI"], [4, 3, np.nan, np.nan])
     np.testing.assert_array_equal(found["Count_spots_GFP"], [0, 2, np.nan, np.nan])
-    np.testing.assert_array_equal(found["spots_radius_px_GFP"], [np.nan, 3.5, np.nan, np.nan])
+    np.testing.assert_array_equal(found["Cells_spots_radius_px_GFP"], [np.nan, 3.5, np.nan, np.nan])
     assert np.isnan(found["Nuclei_Intensity_Mean"][2:]).all()
     assert all(found[name].dtype == np.float64 for name in list(found)[2:])
 

@@ -117,6 +117,7 @@ def test_what_has_no_meaning_is_nan(negative, positive):
 
 def test_controls_without_scatter_are_a_perfect_window_and_no_finite_difference():
     assert z_prime([1.0] * 3, [2.0] * 3) == 1
+    assert math.isnan(robust_z_prime([1.0] * 3, [2.0] * 3)), "ties say nothing of scatter"
     assert math.isnan(ssmd([1.0] * 3, [2.0] * 3))
 
 

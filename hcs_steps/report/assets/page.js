@@ -280,7 +280,10 @@ function numbers(values, sorted) {
   const list = byId("numbers");
   list.replaceChildren();
   pair(list, "wells with a value", String(sorted.length));
-  if (!sorted.length) return;
+  if (!sorted.length) {
+    if (picked("kind") === "scores") pair(list, "no scores", "the reference wells are all alike");
+    return;
+  }
   pair(list, "median", rounded(quantile(sorted, 0.5)));
   pair(list, "lowest", rounded(sorted[0]));
   pair(list, "highest", rounded(sorted[sorted.length - 1]));
