@@ -68,8 +68,11 @@ def _screen(config: Path) -> int:
     from hcs_steps.report.screen import write_screen
 
     output, plates = _plates(config)
-    print(write_screen(plates, output))
-    return 0
+    screen = write_screen(plates, output)
+    for line in (*screen.notes, *screen.problems):
+        print(line, file=sys.stderr)
+    print(screen.page)
+    return 1 if screen.problems else 0
 
 
 def _plates(config: Path) -> tuple[Path, list[Results]]:

@@ -10,15 +10,13 @@ public R scripts (``read.csv(skip = 6)``).
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hcs_steps.errors import StorageError
 from hcs_steps.plate.wells import sort_wells
+from hcs_steps.storage._csv import csv_line
 from hcs_steps.storage.atomic import write_text
 
 HEADER_LINES = ("Barcode", "Plate Name", "Plate ID", "Description", "Acquisition User", "Z Step")
@@ -55,8 +53,8 @@ def well_summary(*, wells: Iterable[str], mean: Columns, sd: Columns, header: Ma
     Returns
     -------
     ``Well Name``, ``Total Cells (<table>)`` for every column ``Count_<table>``, then for every feature
-    ``<feature> Mean`` and ``<feature> SD``. Counts are whole numbers, the others the shortest text that is the same
-    float64.
+    ``<feature> Mean`` and ``<feature> SD``. Numbers are written as in the other tables, the shortest text that is the
+    same float64.
 
     Raises
     ------
@@ -75,26 +73,13 @@ def well_summary(*, wells: Iterable[str], mean: Columns, sd: Columns, header: Ma
         )
     counts = [name for name in mean if name.startswith("Count_")]
     features = [name for name in mean if not name.startswith(("Count_", "Metadata_"))]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([name, header.get(name, "")] for name in HEADER_LINES)
+    lines = [csv_line((name, header.get(name, ""))) for name in HEADER_LINES]
     names = [f"{feature} {what}" for feature in features for what in ("Mean", "SD")]
     totals = [f"Total Cells ({name.removeprefix('Count_')})" for name in counts]
-    writer.writerow(["Well Name", *totals, *names])
-    empty = [""] * (len(totals) + len(names))
+    lines.append(csv_line(["Well Name", *totals, *names]))
+    columns = [mean[name] for name in counts]
+    columns += [profile[name] for name in features for profile in (mean, sd)]
     for well in sort_wells(wells):
         row = rows.get(well)
-        if row is None:
-            writer.writerow([well, *empty])
-            continue
-        numbers = [_text(mean[name][row], whole=True) for name in counts]
-        numbers += [_text(columns[name][row]) for name in features for columns in (mean, sd)]
-        writer.writerow([well, *numbers])
-    return text.getvalue()
-
-
-def _text(value: Any, *, whole: bool = False) -> str:
-    number = float(value)
-    if math.isnan(number):
-        return ""
-    return str(int(number)) if whole else repr(number)
+        lines.append(csv_line([well, *("" if row is None else float(column[row]) for column in columns)]))
+    return "".join(lines)

@@ -182,7 +182,8 @@ def normalize(columns: Mapping[str, NDArray[Any]], reference: NDArray[np.bool_])
     """MAD-robust z-scores: (x - median) / (1.4826 MAD) of the reference wells, feature by feature.
 
     As pycytominer's ``mad_robustize`` with ``samples``, which adds 1e-18 to the MAD: there, a feature whose reference
-    wells are all alike becomes 0 or about 1e18; here it is NaN, and named.
+    wells are all alike becomes 0 or about 1e18; here it is NaN, and named. An infinite value of a reference well counts
+    as not measured; in the result it stays infinite.
 
     Parameters
     ----------
@@ -207,7 +208,7 @@ def normalize(columns: Mapping[str, NDArray[Any]], reference: NDArray[np.bool_])
         if name.startswith("Metadata_"):
             result[name] = values
             continue
-        known = values[reference & ~np.isnan(values)]
+        known = values[reference & np.isfinite(values)]
         median = np.median(known) if len(known) else np.nan
         deviation = np.median(np.abs(known - median)) if len(known) else np.nan
         if not deviation > ROUNDING * abs(median):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
-from hcs_steps.errors import ConfigError, HcsError
+from hcs_steps.errors import ConfigError
 from hcs_steps.report import plots
 from hcs_steps.report._screen_plates import (
     DONE,
@@ -26,9 +24,9 @@ from hcs_steps.report._screen_plates import (
     control_values,
     summarize,
 )
+from hcs_steps.report._screen_tables import JoinedTables, join_tables, link
 from hcs_steps.report.page import EXCELLENT, MINUS, STATISTICS, Z_PRIME, edge_word, moment, short, z_word
 from hcs_steps.results import Results
-from hcs_steps.storage import concat_tables
 from hcs_steps.storage.atomic import write_bytes
 
 MOST_READOUTS = 4
@@ -40,18 +38,20 @@ STYLES = (("#0072B2", "o"), ("#D55E00", "^"), ("#009E73", "s"), ("#CC79A7", "D")
 
 
 @dataclass(frozen=True)
-class JoinedTable:
-    """One table of all plates that have it; ``error`` says why it could not be made."""
+class Screen:
+    """What `write_screen` made.
 
-    name: str
-    link: str
-    plates: int
-    rows: int
-    error: str = ""
+    ``page`` is the path of the page. ``problems`` are sentences on joined tables that could not be made, ``notes`` on
+    what changed in those that could; the page has both.
+    """
+
+    page: Path
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def write_screen(plates: Sequence[Results], output: Path) -> Path:
-    """Write ``screen.html`` and the joined tables ``screen/*.parquet`` into the output folder; returns the page.
+def write_screen(plates: Sequence[Results], output: Path) -> Screen:
+    """Write ``screen.html`` and the joined tables ``screen/*.parquet`` into the output folder.
 
     Plates that have not run, or only in part, are reported. Memory grows by a few numbers per plate: plates
     are read one after the other, and tables joined batch by batch. The same content gives the same bytes.
@@ -62,14 +62,14 @@ def write_screen(plates: Sequence[Results], output: Path) -> Path:
         )
     found = _compared([summarize(results, edge_word) for results in plates])
     chosen = _readouts(found)
-    tables = [*_join(found, output)]
+    joined = join_tables(found, output)
     path = output / "screen.html"
-    write_bytes(path, render(found, chosen, tables, output).encode("utf-8", "replace"))
-    return path
+    write_bytes(path, render(found, chosen, joined, output).encode("utf-8", "replace"))
+    return Screen(path, joined.problems, joined.notes)
 
 
 def render(
-    plates: Sequence[PlateSummary], readouts: Sequence[str], tables: Sequence[JoinedTable], output: Path
+    plates: Sequence[PlateSummary], readouts: Sequence[str], joined: JoinedTables, output: Path
 ) -> str:
     """The page as HTML."""
     controls = [control_rows(plate, readouts) for plate in plates]
@@ -83,16 +83,13 @@ def render(
             readouts=readouts,
             explicit=any(plate.readouts for plate in plates),
             measures={name: STATISTICS[name] for name in MEASURES},
-            tables=tables,
+            tables=joined.tables,
+            notes=joined.notes,
             title=f"Screen of {_plates(len(plates))}",
-            verdict=_verdict(counts, len(plates)),
-            level="good"
-            if counts[DONE] == len(plates)
-            else "poor"
-            if counts[DONE] + counts[FAILED]
-            else "bad",
-            links=[_link(plate.results.report, output) for plate in plates],
-            failure_links=[_link(plate.results.failures_table, output) for plate in plates],
+            verdict=_verdict(counts, len(plates), joined),
+            level=_level(counts, len(plates), joined),
+            links=[link(plate.results.report, output) for plate in plates],
+            failure_links=[link(plate.results.failures_table, output) for plate in plates],
             shown_failures=SHOWN_FAILURES,
             marks=dict(zip(readouts, STYLES, strict=False)),
             plot=_plot(series) if any(np.isfinite(values).any() for values in series.values()) else "",
@@ -141,31 +138,6 @@ def _readouts(plates: Sequence[PlateSummary]) -> list[str]:
     return sorted(common, key=lambda feature: (-float(np.median(values[feature])), feature))[:MOST_READOUTS]
 
 
-def _join(plates: Sequence[PlateSummary], output: Path) -> Iterator[JoinedTable]:
-    """Write the joined tables; one that no plate has any more is taken away."""
-    folder = output / "screen"
-    names = {"wells"}
-    for plate in plates:
-        if plate.tables:
-            names |= {path.stem for path in plate.path("wells").parent.glob("profiles_*.parquet")}
-    names |= {path.stem for path in folder.glob("profiles_*.parquet")}
-    for name in sorted(names, key=lambda name: (name != "wells", name)):
-        target, listing = folder / f"{name}.parquet", folder / f"{name}.csv" if name == "wells" else None
-        paths = [plate.path(name) for plate in plates if plate.tables and plate.path(name).is_file()]
-        link = _link(target, output)
-        rows, error = 0, ""
-        if paths:
-            try:
-                rows = concat_tables(paths, target, listing)
-            except HcsError as problem:
-                error = str(problem)
-        if error or not paths:  # an old table must not look like this one
-            target.unlink(missing_ok=True)
-            (folder / f"{name}.csv").unlink(missing_ok=True)
-        if paths:
-            yield JoinedTable(name, link, len(paths), rows, error)
-
-
 def _plot(series: Mapping[str, Sequence[float]]) -> str:
     """Z' of every readout over the plates, numbered as in the table."""
     count = len(next(iter(series.values())))
@@ -192,7 +164,7 @@ def _plot(series: Mapping[str, Sequence[float]]) -> str:
     return plots.svg_plot(draw, 900, 230, "zprime")
 
 
-def _verdict(counts: Mapping[str, int], total: int) -> str:
+def _verdict(counts: Mapping[str, int], total: int, joined: JoinedTables) -> str:
     words = {
         FAILED: "with failed wells",
         INCOMPLETE: "incomplete",
@@ -200,18 +172,21 @@ def _verdict(counts: Mapping[str, int], total: int) -> str:
         UNREADABLE: "unreadable",
     }
     parts = [f"{counts[state]} {word}" for state, word in words.items() if counts[state]]
+    lost = len(joined.problems)
+    more = f" {lost} of {len(joined.tables)} joined tables could not be made." if lost else ""
     if not parts:
-        return f"All wells of {_plates(total)} done."
-    return f"{_plates(total)}: {counts[DONE]} done, {', '.join(parts)}."
+        return f"All wells of {_plates(total)} done.{more}"
+    return f"{_plates(total)}: {counts[DONE]} done, {', '.join(parts)}.{more}"
+
+
+def _level(counts: Mapping[str, int], total: int, joined: JoinedTables) -> str:
+    if counts[DONE] == total and not joined.problems:
+        return "good"
+    return "poor" if counts[DONE] + counts[FAILED] else "bad"
 
 
 def _plates(count: int) -> str:
     return f"{count} plate{'' if count == 1 else 's'}"
-
-
-def _link(path: Path, output: Path) -> str:
-    """The address of a file relative to the page; '' if there is none."""
-    return quote(Path(os.path.relpath(path, output)).as_posix(), safe="/", errors="surrogateescape")
 
 
 def _number(value: Any) -> float:

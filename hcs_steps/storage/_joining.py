@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hcs_steps.errors import StorageError
+from hcs_steps.storage._csv import texts
 from hcs_steps.storage.atomic import storage_errors
 
 
@@ -83,20 +84,17 @@ def _without_nan(column: Any) -> Any:
     return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
 
 
-def common_schema(paths: Sequence[Path]) -> Any:
+def common_schema(paths: Sequence[Path], as_text: Collection[str] = ()) -> Any:
+    """The columns of all files, each with a type that holds the values of all; those ``as_text`` are strings."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     types: dict[str, Any] = {}
     vacant: set[str] = set()
-    for path in paths:
-        with storage_errors("read", path):
-            try:
-                with pq.ParquetFile(path) as file:
-                    schema, filled = file.schema_arrow, file.metadata.num_rows > 0
-            except pa.ArrowInvalid as error:
-                raise damaged(path, error) from error
+    for path, schema, filled in _schemas(paths):
         for column in schema:
+            if column.name in as_text:
+                types[column.name] = pa.string()
+                continue
             if column.name not in types or (filled and column.name in vacant):
                 types[column.name] = column.type
                 vacant.discard(column.name)
@@ -113,6 +111,47 @@ def common_schema(paths: Sequence[Path]) -> Any:
                 )
             types[column.name] = merged
     return pa.schema(list(types.items()))
+
+
+def conflicts(paths: Sequence[Path], chosen: Callable[[str], bool]) -> dict[str, dict[Path, str]]:
+    """Column -> file -> what it holds there, for the ``chosen`` columns that no type holds in all files."""
+    import pyarrow as pa
+
+    merged: dict[str, Any] = {}
+    held: dict[str, dict[Path, str]] = {}
+    for path, schema, filled in _schemas(paths):
+        for column in schema:
+            if not filled or not chosen(column.name) or pa.types.is_null(column.type):
+                continue
+            held.setdefault(column.name, {})[path] = _kind(column.type)
+            before = merged.get(column.name, column.type)
+            merged[column.name] = None if before is None else _merge(before, column.type)
+    return {name: files for name, files in held.items() if merged[name] is None}
+
+
+def _kind(type_: Any) -> str:
+    import pyarrow as pa
+
+    if pa.types.is_integer(type_) or pa.types.is_floating(type_):
+        return "numbers"
+    if pa.types.is_boolean(type_):
+        return "true or false"
+    return "text" if pa.types.is_string(type_) or pa.types.is_large_string(type_) else str(type_)
+
+
+def _schemas(paths: Iterable[Path]) -> Iterator[tuple[Path, Any, bool]]:
+    """Every file with its columns, and whether it has rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in paths:
+        with storage_errors("read", path):
+            try:
+                with pq.ParquetFile(path) as file:
+                    schema, filled = file.schema_arrow, file.metadata.num_rows > 0
+            except pa.ArrowInvalid as error:
+                raise damaged(path, error) from error
+        yield path, schema, filled
 
 
 def _merge(one: Any, other: Any) -> Any:
@@ -142,14 +181,13 @@ def batches(paths: Sequence[Path], schema: Any, most: int) -> Iterator[Any]:
 
     for path in paths:
         with storage_errors("read", path), pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=most):
-                if not batch.num_rows:
-                    continue
-                try:
-                    yield _fitted(pa.Table.from_batches([batch]), schema)
-                except pa.ArrowInvalid as error:
-                    hint = "Return one type for a column from all units."
-                    raise StorageError(f"Cannot join {path}: {error}.", hint=hint) from error
+            try:
+                for batch in file.iter_batches(batch_size=most):
+                    if batch.num_rows:
+                        yield _fitted(pa.Table.from_batches([batch]), schema)
+            except pa.ArrowInvalid as error:
+                hint = "Return one type for a column from all units."
+                raise StorageError(f"Cannot join {path}: {error}.", hint=hint) from error
 
 
 def _fitted(table: Any, schema: Any) -> Any:
@@ -161,7 +199,10 @@ def _fitted(table: Any, schema: Any) -> Any:
         if column.name in there:
             # Large integers lose digits as floats, which is not worth failing for; wrapping would be.
             safe = not pa.types.is_floating(column.type)
-            columns.append(table.column(column.name).cast(column.type, safe=safe))
+            own = table.column(column.name)
+            if pa.types.is_string(column.type):
+                own = texts(own.combine_chunks())
+            columns.append(own.cast(column.type, safe=safe))
         else:
             columns.append(pa.nulls(table.num_rows, column.type))
     return pa.table(columns, schema=schema)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.errors import StorageError
-from hcs_steps.storage._joining import WellColumns, batches, common_schema, damaged, regrouped
+from hcs_steps.storage._csv import csv_blocks, csv_line
+from hcs_steps.storage._joining import WellColumns, batches, common_schema, conflicts, damaged, regrouped
 from hcs_steps.storage.atomic import publish_file, storage_errors
 
 ROW_GROUP = 65_536
@@ -79,7 +78,10 @@ def _column(values: Any) -> NDArray[Any]:
 
 
 def write_table(path: Path, columns: Any) -> None:
-    """Write a table (anything `as_columns` takes) as Parquet. For the path's owner only."""
+    """Write a table (anything `as_columns` takes) as Parquet. For the path's owner only.
+
+    What UTF-8 cannot hold in a text, such as a file name that is not UTF-8, is escaped as `write_text` does it.
+    """
     import pyarrow.parquet as pq
 
     path = Path(path)
@@ -94,8 +96,7 @@ def _to_arrow(path: Path, columns: Mapping[str, NDArray[Any]]) -> Any:
     arrays = {}
     for name, column in columns.items():
         try:
-            # Among objects NaN is how DataFrames mark a missing string; among floats it stays NaN.
-            arrays[name] = pa.array(np.ascontiguousarray(column), from_pandas=column.dtype.kind == "O")
+            arrays[_escaped(name)] = _array(column)
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise StorageError(
                 f"Cannot write column {name!r} (dtype {column.dtype}) to {path}: {error}.",
@@ -104,23 +105,27 @@ def _to_arrow(path: Path, columns: Mapping[str, NDArray[Any]]) -> Any:
     return pa.table(arrays)
 
 
+def _array(column: NDArray[Any]) -> Any:
+    import pyarrow as pa
+
+    # Among objects NaN is how DataFrames mark a missing string; among floats it stays NaN.
+    missing = column.dtype.kind == "O"
+    try:
+        return pa.array(np.ascontiguousarray(column), from_pandas=missing)
+    except UnicodeError:  # a lone surrogate; looked for only now, as hardly any column has one
+        return pa.array([_escaped(value) for value in column.tolist()], from_pandas=missing)
+
+
+def _escaped(value: Any) -> Any:
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+
+
 def table_csv(columns: Mapping[str, Iterable[Any]]) -> str:
-    """A small table as CSV text: NaN and None are empty, numbers the shortest text that is the same number, so that
-    counts stay whole where one is missing.
+    """A small table as CSV text, in the style of `hcs_steps.storage._csv`: NaN and None are empty, numbers the shortest
+    text that is the same number, so that counts stay whole where one is missing.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
     plain = (values.tolist() if isinstance(values, np.ndarray) else values for values in columns.values())
-    for row in zip(*plain, strict=True):
-        writer.writerow(map(_csv_value, row))
-    return text.getvalue()
-
-
-def _csv_value(value: Any) -> Any:
-    if value is None or value != value:
-        return ""
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+    return "".join(map(csv_line, [columns, *zip(*plain, strict=True)]))
 
 
 def read_table(path: Path, columns: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
@@ -143,24 +148,41 @@ def read_table(path: Path, columns: Collection[str] | None = None) -> dict[str, 
     return {name: table.column(name).to_numpy() for name in names}
 
 
+def mixed_columns(paths: Iterable[Path], chosen: Callable[[str], bool]) -> dict[str, dict[Path, str]]:
+    """The ``chosen`` columns of Parquet files that have types which `concat_tables` refuses to join.
+
+    Returns column -> file -> ``numbers``, ``text``, ``true or false``, or the name of another type; files that lack
+    the column, or have no value in it, are left out.
+    """
+    return conflicts([Path(path) for path in paths], chosen)
+
+
 def concat_tables(
-    paths: Iterable[Path], out_parquet: Path, out_csv: Path | None = None, *, wells: Any = None
+    paths: Iterable[Path],
+    out_parquet: Path,
+    out_csv: Path | None = None,
+    *,
+    wells: Any = None,
+    as_text: Collection[str] = (),
 ) -> int:
     """Join Parquet files row-wise in the order given; returns the number of rows.
 
     Memory does not grow with the number of files or rows. The columns are those of all files in order of
     first appearance; where a file lacks one its rows are null. Integers and floats in one column become
     float64; other conflicts of types are a `StorageError` that names the file and the column. The types in files
-    without rows count only where no other file has the column.
+    without rows count only where no other file has the column. The CSV is in the style of `table_csv`.
 
     ``wells`` is a table (anything `as_columns` takes) with the column ``Metadata_Well`` and one row per well: its other
     columns are added to every row of that well, behind the first columns that are called ``Metadata_...``; in rows
     of other wells they are null. A `StorageError` if the files have one of them already, or no ``Metadata_Well``.
+
+    ``as_text`` names columns of the files that become text, whatever their types: numbers the shortest text that is the
+    same number (``1``, not ``1.0``), NaN null, booleans ``True`` and ``False``.
     """
     import pyarrow.parquet as pq
 
     sources = [Path(path) for path in paths]
-    schema = common_schema(sources)
+    schema = common_schema(sources, as_text)
     added = WellColumns(
         Path(out_parquet), _to_arrow(Path(out_parquet), as_columns({} if wells is None else wells))
     )
@@ -171,16 +193,15 @@ def concat_tables(
         parquet = outputs.enter_context(pq.ParquetWriter(temporary, target, compression="zstd"))
         listing = None
         if out_csv is not None:
-            import pyarrow.csv
-
             temporary = outputs.enter_context(publish_file(Path(out_csv)))
-            listing = outputs.enter_context(pyarrow.csv.CSVWriter(temporary, target))
+            listing = outputs.enter_context(temporary.open("xb"))
+            listing.write(csv_line(target.names).encode())
         most = max(1, min(ROW_GROUP, CELLS_AT_ONCE // max(len(target), 1)))
         for table in regrouped(batches(sources, schema, most), most):
             table = added.joined(table, target)
             parquet.write_table(table, row_group_size=most)
             if listing is not None:
-                listing.write_table(table)
+                listing.writelines(csv_blocks(table))
             rows += table.num_rows
     return rows
 

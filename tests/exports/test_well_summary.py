@@ -39,9 +39,9 @@ def test_the_summary_has_every_well_once_with_its_count(tmp_path, profiles):
     ]
     assert rows[6:] == [
         ["Well Name", "Total Cells (cells)", "Nuclei_AreaShape_Area Mean", "Nuclei_AreaShape_Area SD"],
-        ["A01", "3", "3.0", repr(7**0.5)],
+        ["A01", "3", "3", repr(7**0.5)],
         ["A02", "0", "", ""],
-        ["B01", "1", "4.0", ""],
+        ["B01", "1", "4", ""],
         ["B02", "", "", ""],
         ["C03", "", "", ""],
     ]

@@ -36,9 +36,13 @@ def plate(make_results):
 
 
 def page_of(plates, output):
-    path = write_screen([getattr(p, "results", p) for p in plates], output)
-    assert path == output / "screen.html"
-    return path.read_text()
+    return screen_of(plates, output).page.read_text()
+
+
+def screen_of(plates, output):
+    made = write_screen([getattr(p, "results", p) for p in plates], output)
+    assert made.page == output / "screen.html"
+    return made
 
 
 def row_of(page, **attributes):
@@ -180,17 +184,114 @@ def test_links_are_relative_and_names_from_outside_are_text(plate, tmp_path):
     assert 'href="a%20%22b%22%20%3Ci%3E%23%3F%25/P1/report.html"' in page
 
 
+def with_batches(made, values):
+    """The plate with a column of its plate map: one value per well, the same in all tables."""
+    wells = made.table("wells")["Metadata_Well"].tolist()
+    for name in ("wells", "profiles_median", "profiles_median_normalized"):
+        columns = made.table(name)
+        rows = [wells.index(well) for well in columns["Metadata_Well"]]
+        made.write(name, columns | {"Metadata_Batch": np.asarray(values)[rows]})
+    return made
+
+
+def test_plate_map_columns_of_several_types_become_text(plate, tmp_path):
+    gaps = np.where(np.arange(24) % 2, np.nan, 1.0)
+    words = np.array(["2b", "BRD-1"] * 12, object)
+    plates = [
+        with_batches(plate("P1"), gaps),
+        with_batches(plate("P2"), np.full(24, 1234)),
+        with_batches(plate("P3"), words),
+    ]
+    made = screen_of(plates, tmp_path)
+    page = made.page.read_text()
+    assert made.problems == ()
+    note = "Metadata_Batch is text in the joined tables, because plate maps differ: numbers on P1 and P2, text on P3."
+    assert made.notes == (note,)
+    assert f"<li>{note}</li>" in page
+    assert "not joined" not in page
+    assert "All wells of 3 plates done.<" in page
+    for name in ("wells", "profiles_median", "profiles_median_normalized"):
+        joined = read_table(tmp_path / "screen" / f"{name}.parquet")
+        assert joined["Metadata_Batch"].tolist() == ["1", None] * 12 + ["1234"] * 24 + ["2b", "BRD-1"] * 12
+        assert joined["Metadata_dose"].dtype == np.float64
+    lines = (tmp_path / "screen" / "wells.csv").read_text().splitlines()
+    assert [line.count("1234") for line in lines[25:49]] == [1] * 24
+
+
+def test_a_column_is_text_in_all_joined_tables_or_in_none(plate, tmp_path):
+    """The plate with words has no profiles."""
+    one, two = with_batches(plate("P1"), np.arange(24)), with_batches(plate("P2"), ["2b"] * 24)
+    for name in ("profiles_median", "profiles_median_normalized"):
+        two.results.table(two.plan.tables_folder, name).unlink()
+    page_of([one, two], tmp_path)
+    joined = read_table(tmp_path / "screen" / "profiles_median.parquet")
+    assert joined["Metadata_Batch"].tolist() == [str(number) for number in range(24)]
+
+
+def test_of_many_plates_with_the_same_kind_the_number_is_told(plate, tmp_path):
+    plates = [with_batches(plate(f"P{number}"), np.full(24, number)) for number in range(5)]
+    plates.append(with_batches(plate("odd"), ["x"] * 24))
+    (note,) = screen_of(plates, tmp_path).notes
+    assert note.endswith("numbers on 5 plates, text on odd.")
+
+
 def test_tables_that_cannot_be_joined_are_told_and_no_old_one_stays(plate, tmp_path):
     one, two = plate("P1"), plate("P2")
-    page_of([one, two], tmp_path)
+    assert "also there as" in page_of([one, two], tmp_path)
     columns = two.table("profiles_median")
     two.write("profiles_median", columns | {"Nuclei_Area_um2": columns["Metadata_Well"]})
     for made in (one, two):
         made.results.table(made.plan.tables_folder, "profiles_median_normalized").unlink()
-    page = page_of([one, two], tmp_path)
+    made = screen_of([one, two], tmp_path)
+    page = made.page.read_text()
     assert "not joined" in row_of(page, **{"data-table": "profiles_median"})
     assert "Nuclei_Area_um2" in page
+    assert "All wells of 2 plates done. 1 of 2 joined tables could not be made." in page
+    assert '<header class="title poor">' in page
+    (problem,) = made.problems
+    assert problem.startswith("profiles_median was not joined: Cannot join")
     assert sorted(path.name for path in (tmp_path / "screen").iterdir()) == ["wells.csv", "wells.parquet"]
+    assert '<a href="screen/wells.csv">CSV</a>' in page
+
+
+def test_the_page_promises_no_table_that_is_not_there(plate, tmp_path):
+    one, two = with_batches(plate("P1"), np.arange(24)), with_batches(plate("P2"), ["2b"] * 24)
+    page_of([one, two], tmp_path)
+    for name in ("wells", "profiles_median", "profiles_median_normalized"):
+        two.write(name, two.table(name) | {"Metadata_Well": np.zeros(24)})
+    made = screen_of([one, two], tmp_path)
+    page = made.page.read_text()
+    assert len(made.problems) == 3
+    assert made.notes == ()
+    assert "3 of 3 joined tables could not be made." in page
+    assert 'class="title good"' not in page
+    assert "screen/" not in page
+    assert "Rows are those of" not in page
+    assert list((tmp_path / "screen").iterdir()) == []
+
+
+def test_plates_of_several_pipelines_versions_and_plans_are_joined_as_they_are(plate, tmp_path):
+    pandas = pytest.importorskip("pandas")
+
+    def other(plan):
+        return replace(plan, pipeline="other", tables_folder="measurements")
+
+    plates = [plate("P1", failed=["A02"]), plate("P2", features=9), plate("P3"), plate("P4", features=3)]
+    write_json(plates[1].results.run, {"plan": "another", "versions": {"hcs-steps": "0.0.9"}})
+    moved = other(plates[2].plan)
+    plates[2].results.table(plates[2].plan.tables_folder, "wells").parent.rename(
+        plates[2].results.root / moved.tables_folder
+    )
+    write_text(plates[2].results.plan, moved.to_json())
+    plates[2] = replace(plates[2], plan=moved)
+    page = page_of(plates, tmp_path)
+    assert 'data-warned="P3"' in page
+    for name in ("wells", "profiles_median", "profiles_median_normalized"):
+        frames = [pandas.read_parquet(p.results.table(p.plan.tables_folder, name)) for p in plates]
+        joined = pandas.read_parquet(tmp_path / "screen" / f"{name}.parquet")
+        expected = pandas.concat(frames, ignore_index=True)
+        pandas.testing.assert_frame_equal(joined, expected[joined.columns], check_dtype=False)
+        assert set(joined) == set(expected)
 
 
 def test_the_same_plates_give_the_same_bytes(plate, tmp_path):

@@ -1,6 +1,7 @@
 """Tables and arrays: round trips, joining, and messages for what is no table."""
 
 import csv
+import io
 import string
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hcs_steps.errors import StorageError
+from hcs_steps.storage import _csv as csv_style
 from hcs_steps.storage import (
     as_columns,
     concat_tables,
@@ -20,6 +22,7 @@ from hcs_steps.storage import (
     write_array,
     write_table,
 )
+from hcs_steps.storage.tables import mixed_columns
 
 DTYPES = ["?", "u1", "i2", "u4", "i8", "f4", "f8", "U5", "M8[us]"]
 NAMES = st.text(string.ascii_letters + "_ /é", min_size=1, max_size=6)
@@ -124,7 +127,7 @@ def test_joined_tables_have_the_columns_of_all(three, tmp_path):
     assert back["Late"].tolist() == [None, None, True]
     with (tmp_path / "all.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert rows[2] == {"Well": "A02", "Count": "", "Area": "0.5", "Late": "true"}
+    assert rows[2] == {"Well": "A02", "Count": "", "Area": "0.5", "Late": "True"}
     first = (tmp_path / "all.parquet").read_bytes(), (tmp_path / "all.csv").read_bytes()
     concat_tables(three, tmp_path / "all.parquet", tmp_path / "all.csv")
     assert ((tmp_path / "all.parquet").read_bytes(), (tmp_path / "all.csv").read_bytes()) == first
@@ -155,6 +158,47 @@ def test_conflicting_types_are_named(tmp_path):
     with pytest.raises(StorageError, match=r"b\.parquet: its column 'x' is string, but int64"):
         concat_tables([tmp_path / "a.parquet", tmp_path / "b.parquet"], tmp_path / "all.parquet")
     assert not (tmp_path / "all.parquet").exists()
+
+
+@pytest.fixture
+def batches_of_three_plates(tmp_path):
+    """A number in two files, text in the third, and none in the last, which has no rows."""
+    batches = [
+        np.array([1.0, np.nan, 1e15, 0.5, 1e-7]),
+        np.array([2, 1234]),
+        np.array(["2b", "BRD-1", None], object),
+        np.array([True, False]),
+        np.empty(0),
+    ]
+    paths = [tmp_path / f"{number}.parquet" for number in range(len(batches))]
+    for path, values in zip(paths, batches, strict=True):
+        write_table(path, {"Batch": values, "Area": np.arange(len(values))})
+    return paths
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_columns_of_several_types_become_text_where_that_is_asked(batches_of_three_plates, tmp_path, turned):
+    paths = batches_of_three_plates[::-1] if turned else batches_of_three_plates
+    with pytest.raises(StorageError, match="column 'Batch'"):
+        concat_tables(paths, tmp_path / "all.parquet")
+    concat_tables(paths, tmp_path / "all.parquet", tmp_path / "all.csv", as_text=["Batch", "Missing"])
+    back = read_table(tmp_path / "all.parquet")
+    parts = [
+        ["1", None, "1000000000000000", "0.5", "1e-7"], ["2", "1234"], ["2b", "BRD-1", None], ["True", "False"]
+    ]  # fmt: skip
+    assert back["Batch"].tolist() == [text for part in (parts[::-1] if turned else parts) for text in part]
+    assert back["Area"].dtype == np.int64
+
+
+def test_columns_whose_types_do_not_fit_are_found_with_what_each_file_holds(
+    batches_of_three_plates, tmp_path
+):
+    paths = batches_of_three_plates
+    found = mixed_columns(paths, lambda name: name == "Batch")
+    kinds = ["numbers", "numbers", "text", "true or false"]
+    assert found == {"Batch": dict(zip(paths[:4], kinds, strict=True))}
+    assert mixed_columns(paths, lambda name: name == "Area") == {}
+    assert mixed_columns([*paths[:2], paths[4]], lambda name: True) == {}
 
 
 def test_large_unsigned_values_are_not_wrapped_when_joined(tmp_path):
@@ -198,3 +242,70 @@ def test_arrays_are_never_pickled(tmp_path):
 def test_a_small_table_as_csv_keeps_counts_whole_and_gaps_empty():
     text = table_csv({"n": np.array([3.0, np.nan]), "x": np.array([0.1, 1e300]), "t": ["a,b", None]})
     assert text == 'n,x,t\n3,0.1,"a,b"\n,1e+300,\n'
+
+
+def test_a_lone_carriage_return_does_not_end_a_row():
+    text = table_csv({"error": ["10 %\r20 %", "a\nb", 'say "no"', " as is"], "n": [1, 2, 3, 4]})
+    assert text == 'error,n\n"10 %\r20 %",1\n"a\nb",2\n"say ""no""",3\n as is,4\n'
+    assert table_csv({"only": [None, "x"]}) == 'only\n""\nx\n'
+
+
+@pytest.mark.parametrize("at_once", [1, 2**20])
+def test_joined_tables_have_the_csv_of_small_ones(tmp_path, monkeypatch, at_once):
+    """Both are what Python's own writer makes of the same values."""
+    monkeypatch.setattr(csv_style, "VALUES_AT_ONCE", at_once)
+    columns = {
+        "Well": np.array(["A01", "a,b", 'say "no"', "two\nlines", None], object),
+        "Area, px": np.array([2.0, np.nan, np.inf, -np.inf, 0.25]),
+        "Small": np.array([1, 2, 3, np.nan, 0.5], np.float32),
+        "Count": np.arange(5),
+        "Big": np.array([1e15, 2.0**53 - 1, -0.5, 1 / 3, 0.0]),
+        "Used": np.array([True, False, None, True, None], object),
+    }
+    write_table(tmp_path / "a.parquet", columns)
+    concat_tables([tmp_path / "a.parquet"], tmp_path / "all.parquet", tmp_path / "all.csv")
+    text = (tmp_path / "all.csv").read_text()
+    assert text == table_csv(columns)
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(
+        [
+            ["A01", "2", "1", 0, 10**15, True],
+            ["a,b", "", "2", 1, 2**53 - 1, False],
+            ['say "no"', "inf", "3", 2, -0.5, ""],
+            ["two\nlines", "-inf", "", 3, 1 / 3, True],
+            ["", 0.25, 0.5, 4, 0, ""],
+        ]
+    )
+    assert text == lines.getvalue()
+    np.testing.assert_array_equal(read_table(tmp_path / "all.parquet")["Area, px"], columns["Area, px"])
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.read_csv(tmp_path / "all.csv")
+    for name in ("Area, px", "Small", "Count", "Big"):
+        np.testing.assert_array_equal(frame[name].to_numpy(), columns[name])
+
+
+def test_a_table_of_lists_has_no_csv(tmp_path):
+    lists = np.empty(2, object)
+    lists[:] = [[1], [2, 3]]
+    write_table(tmp_path / "a.parquet", {"points": lists})
+    with pytest.raises(StorageError, match=r"'points'.*list"):
+        concat_tables([tmp_path / "a.parquet"], tmp_path / "all.parquet", tmp_path / "all.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+@pytest.mark.parametrize("dtype", [object, "U"])
+def test_a_file_name_that_is_not_utf_8_is_escaped(tmp_path, dtype):
+    name = b"cell\xff.tif".decode("utf-8", "surrogateescape")
+    values = ["fine", name] if dtype == "U" else ["fine", f"Cannot read {name}", None]
+    write_table(tmp_path / "t.parquet", {"error": np.array(values, dtype), name: np.arange(len(values))})
+    back = read_table(tmp_path / "t.parquet")
+    escaped = name.encode(errors="backslashreplace").decode()
+    assert escaped == "cell\\udcff.tif"
+    assert back["error"].tolist() == [value and value.replace(name, escaped) for value in values]
+    assert list(back) == ["error", escaped]
+    wells = {"Metadata_Well": ["A01"], "Metadata_File": [name]}
+    write_table(tmp_path / "a.parquet", {"Metadata_Well": ["A01"]})
+    concat_tables([tmp_path / "a.parquet"], tmp_path / "all.parquet", tmp_path / "all.csv", wells=wells)
+    assert read_table(tmp_path / "all.parquet")["Metadata_File"].tolist() == [escaped]
