@@ -1,5 +1,7 @@
 """Well profiles against SciPy and pandas: aggregates, names, counts, and what is no feature."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -192,3 +194,16 @@ def test_normalised_reference_wells_have_median_0_and_mad_of_one_sd():
 def test_without_reference_wells_nothing_is_normalised():
     with pytest.raises(PlateError, match="no wells to normalise to"):
         normalize({"x": np.ones(3)}, np.zeros(3, bool))
+
+
+def test_infinite_values_are_no_reference_and_stay_infinite():
+    reference = np.array([True] * 5 + [False] * 3)
+    values = np.array([1.0, 2.0, 4.0, np.inf, -np.inf, 8.0, np.inf, np.nan])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = normalize({"ratio": values, "never": np.full(8, np.inf)}, reference)
+    # Of 1, 2 and 4 the median is 2 and the MAD 1.
+    expected = [-1 / 1.4826, 0, 2 / 1.4826, np.inf, -np.inf, 6 / 1.4826, np.inf, np.nan]
+    np.testing.assert_allclose(found.columns["ratio"], expected)
+    assert found.constant == ("never",)
+    assert np.isnan(found.columns["never"]).all()
