@@ -33,6 +33,11 @@ class Results:
         return self.root / "run.json"
 
     @property
+    def lock(self) -> Path:
+        """What a run holds locked for as long as it lives."""
+        return self.root / ".lock"
+
+    @property
     def report(self) -> Path:
         """The page that shows it all."""
         return self.root / "report.html"
@@ -78,6 +83,10 @@ class Results:
     def rois(self, step: str, well: str, site: int, labels: str, suffix: str) -> Path:
         """The outlines of the labelled objects of one site."""
         return self.root / "exports" / "rois" / step / f"{well}_s{site}.{labels}{suffix}"
+
+    def all_rois(self, step: str, well: str, site: int) -> list[Path]:
+        """The outlines that there are of one site, of any labels and format."""
+        return sorted((self.root / "exports" / "rois" / step).glob(f"{well}_s{site}.*"))
 
     @property
     def well_summary(self) -> Path:

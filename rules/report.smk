@@ -1,10 +1,11 @@
-# The page of a plate, also if units of it failed. `snakemake --report` includes it.
+# The page of a plate, also if units of it failed. `snakemake --report` includes it. The former page stays until the new one
+# is there.
 rule report:
     input:
         "{results}/jobs/consolidate/plate.json",
     output:
         marker="{results}/jobs/report/plate.json",
-        page=report("{results}/report.html", category="Plates", labels={"plate": "{results}"}),
+        page=report(update("{results}/report.html"), category="Plates", labels={"plate": "{results}"}),
     log:
         "{results}/logs/report/plate.log",
     wildcard_constraints:

@@ -11,8 +11,9 @@ from hcs_steps.commands.step import log_to
 from hcs_steps.compile.plan import PLATE_UNIT, Plan
 from hcs_steps.compile.stages import CONSOLIDATE, REPORT
 from hcs_steps.emit.prepare import plate_pipeline, results_folder
-from hcs_steps.errors import ConfigError
+from hcs_steps.errors import ConfigError, HcsError
 from hcs_steps.results import Results
+from hcs_steps.run.claim import claim
 from hcs_steps.run.records import read_json, write_marker
 from hcs_steps.run.runner import Outcome, Runner
 from hcs_steps.settings import load_settings, plate_ids
@@ -31,23 +32,46 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             f"No plate of {arguments.config} has run yet.", hint="Run snakemake; it makes the pages, too."
         )
-    return max(_one(results.plan, None, None) for results in there)
+    codes = []
+    for results in there:
+        try:
+            codes.append(_one(results.plan, None, None))
+        except HcsError as error:  # of this plate; the others have their pages
+            print(f"hcs: {error}", file=sys.stderr)
+            codes.append(2)
+    return max(codes)
 
 
 def _one(plan_path: Path, marker: str | None, log: str | None) -> int:
     plan, results = Plan.load(plan_path), Results(plan_path.parent)
     log_to(log)
     stage = plan.stage(REPORT)
-    if not marker:  # the tables of a run that has been stopped, or is still going on
-        Runner(plan, results).run(plan.stage(CONSOLIDATE), [PLATE_UNIT])
+    failed = False if marker else _refresh_tables(plan, results)
     outcome = Runner(plan, results, log=log or "", force=True).run(stage, [PLATE_UNIT])
     if outcome.failed:
         write_text(results.report, _excuse(plan, results, outcome))
     if marker:
         write_marker(Path(marker), stage.name, PLATE_UNIT, outcome.done, outcome.failed, outcome.blocked)
         return 0
-    print(results.report, file=sys.stderr if outcome.failed else sys.stdout)
-    return 1 if outcome.failed else 0
+    failed |= bool(outcome.failed)
+    print(results.report, file=sys.stderr if failed else sys.stdout)
+    return 1 if failed else 0
+
+
+def _refresh_tables(plan: Plan, results: Results) -> bool:
+    """Make the tables of a run that was stopped; whether that failed. A run that goes on makes its own."""
+    try:
+        lock = claim(results)
+    except ConfigError:
+        print(
+            f"{plan.plate.id}: a run is going on; the page shows the tables that are there.", file=sys.stderr
+        )
+        return False
+    try:
+        return bool(Runner(plan, results).run(plan.stage(CONSOLIDATE), [PLATE_UNIT]).failed)
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _excuse(plan: Plan, results: Results, outcome: Outcome) -> str:

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hcs_steps.compile.plan import Plan
+from hcs_steps.compile.plan import PLATE_UNIT, Plan
 from hcs_steps.errors import ConfigError, nearest
+from hcs_steps.report.summary import failures_csv
 from hcs_steps.results import Results
 from hcs_steps.run.measure import environment
 from hcs_steps.run.records import open_failures, read_json, write_marker
 from hcs_steps.run.runner import Runner
-from hcs_steps.storage.atomic import write_json
+from hcs_steps.storage.atomic import write_json, write_text
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,6 +68,9 @@ def finish(arguments: argparse.Namespace) -> int:
         **environment(),
     }
     write_json(results.run, run_info)
+    if any(failure["unit"] == PLATE_UNIT for failure in failures):
+        # The stage that lists failures may be the one that failed.
+        write_text(results.failures_table, failures_csv(failures))
     text = (
         _summary(plan, results, failures)
         if not success
@@ -90,7 +94,8 @@ def _not_done(results: Results, plan: Plan, name: str) -> list[str]:
 
 
 def _summary(plan: Plan, results: Results, failures: Sequence[dict[str, str]]) -> str:
-    lines = [f"{plan.plate.id}: {len({f['unit'] for f in failures})} of {len(plan.units)} units failed."]
+    units = {failure["unit"] for failure in failures} - {PLATE_UNIT}
+    lines = [f"{plan.plate.id}: {len(units)} of {len(plan.units)} units failed."]
     for failure in failures[:10]:
         lines.append(f"  {failure['unit']} in {failure['stage']}: {failure['error']}")
     if len(failures) > 10:

@@ -15,9 +15,17 @@ from hcs_steps.compile.plan import RAW, CallPlan, Layout, Plan, StagePlan, StepP
 from hcs_steps.compile.request import Request
 from hcs_steps.compile.steps import stored
 from hcs_steps.errors import HcsError
+from hcs_steps.pipeline.enums import Backend
 
 CONSOLIDATE = "consolidate"
 """The stage of every plan that joins the units' tables, computes what follows from them and says what is missing."""
+
+_PACKING = frozenset({"compressor", "compression_level"})
+SETTINGS = {
+    Backend.ZARR.value: _PACKING | {"chunk_strategy", "ngff_version"},
+    Backend.DISK.value: _PACKING | {"tiff_files", "tiff_metadata"},
+}
+"""Which of the `StoreSettings` the images of a backend depend on; those of others on all."""
 
 REPORT = "report"
 """The last stage of every plan: the page that shows it all."""
@@ -141,6 +149,18 @@ def _name(plan: Plan, steps: Sequence[int]) -> str:
     return first if len(steps) == 1 else f"{first}_to_{last}"
 
 
+def _storage(plan: Plan, stage: StagePlan) -> dict[str, object]:
+    """The settings that the images written in a stage depend on. Which package reads them back changes nothing."""
+    settings = plain_values(plan.storage)
+    backends = {plan.steps[index].backend for index in stage.steps if plan.steps[index].written}
+    apply = {
+        name
+        for backend in backends
+        for name in SETTINGS.get(backend, frozenset(settings) - {"codec_pipeline"})
+    }
+    return {name: value for name, value in settings.items() if name in apply}
+
+
 def _fingerprint(plan: Plan, stage: StagePlan, upstream: Sequence[str]) -> str:
     """Hash of what the stage does: code, parameters, storage, everything upstream; not of where or how
     fast.
@@ -150,8 +170,7 @@ def _fingerprint(plan: Plan, stage: StagePlan, upstream: Sequence[str]) -> str:
         "steps": [plain_values(plan.steps[index]) for index in stage.steps],
         "channels": dict(plan.plate.channels),
         "pixel_size_um": plan.plate.pixel_size_um,
-        # Which package reads the images changes nothing.
-        "storage": plain_values(replace(plan.storage, codec_pipeline="")),
+        "storage": _storage(plan, stage),
         "rois": plan.table_settings.rois if any(plan.steps[index].labels for index in stage.steps) else None,
     }
     if stage.name == CONSOLIDATE:

@@ -61,9 +61,9 @@ def _expected(plan: Plan, layout: Layout, index: int) -> Expected | None:
         return None
     dtype = layout.dtype
     for step in _lineage(layout, index):
+        if any(call.moves for call in plan.steps[step].calls):
+            return None
         for call in next(iter(plan.steps[step].branches.values())):
-            if call.moves:
-                return None
             dtype = dtype if call.dtype == "same" else call.dtype
     channels = {int(number): name for number, name in plan.plate.channels.items()}
     size = plan.plate.pixel_size_um

@@ -17,8 +17,9 @@ from typing import Any, NoReturn
 
 from hcs_steps.compile.plan import Plan, StagePlan
 from hcs_steps.emit.rules import emit_rules, group_plans
-from hcs_steps.errors import ConfigError, HcsError
+from hcs_steps.errors import HcsError
 from hcs_steps.results import Results
+from hcs_steps.run.claim import claim
 from hcs_steps.run.records import all_attempts
 from hcs_steps.settings import parse_settings, plate_ids
 
@@ -43,8 +44,12 @@ class Workflow:
 
     @property
     def targets(self) -> list[str]:
-        """The files of rule all: one per plate, there when nothing failed."""
-        return [f"{folder}/jobs/{FINISH}.json" for folder in self.plans]
+        """The files of rule all: the page of each plate, and one that is there when nothing failed."""
+        return [
+            file
+            for folder in self.plans
+            for file in (f"{folder}/report.html", f"{folder}/jobs/{FINISH}.json")
+        ]
 
     @cached_property
     def rules(self) -> str:
@@ -107,31 +112,10 @@ class Workflow:
     def start(self) -> None:
         """Claim the results and `write`. Ends the process like `load_workflow` if that cannot be done."""
         try:
-            self._claim()
+            self._locks = [claim(Results(Path(folder))) for folder in sorted(self.plans)]
             self.write()
         except HcsError as error:
             refuse(error)
-
-    def _claim(self) -> None:
-        """Keep every other run away from the results for as long as this process lives, however it ends.
-
-        Snakemake's own lock (off in profiles/default) is a file that outlives a killed process; this one is the
-        operating system's.
-        """
-        from filelock import FileLock, Timeout
-
-        for folder in sorted(self.plans):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            lock = FileLock(Path(folder) / ".lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise ConfigError(
-                    f"Another Snakemake is working on {folder}.", hint="Wait until it has ended, or stop it."
-                ) from None
-            except (OSError, NotImplementedError):  # a file system without locks
-                continue
-            self._locks.append(lock)
 
     def write(self) -> None:
         """Put plans, inventories and rules on disk, where they are new."""
@@ -140,9 +124,10 @@ class Workflow:
         from hcs_steps.storage.atomic import write_text
 
         for item in self.prepared:
+            if item.is_new or (item.well_map.columns and not item.results.plate_map.is_file()):
+                write_well_map(item.well_map, item.results, item.plan.tables_folder)
             if item.is_new:
                 write_inventory(item.inventory, item.results.inventory)
-                write_well_map(item.well_map, item.results, item.plan.tables_folder)
                 write_text(item.results.plan, item.plan.to_json())
         for folder in sorted({Path(folder).parent for folder in self.plans}):
             path = folder / "rules.smk"

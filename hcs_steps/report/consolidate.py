@@ -13,7 +13,7 @@ from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
 from hcs_steps.report.fields import Field, FieldCount, counts_in, field_rows
 from hcs_steps.report.numbers import PlateNumbers, in_role, plate_numbers
 from hcs_steps.report.profiles import well_profiles
-from hcs_steps.report.summary import Records, table_channels, table_entries, well_rows
+from hcs_steps.report.summary import Records, failures_csv, table_channels, table_entries, well_rows
 from hcs_steps.results import Results
 from hcs_steps.run.made import Made
 from hcs_steps.run.records import open_failures
@@ -22,8 +22,6 @@ from hcs_steps.storage import as_columns, concat_tables, read_table, table_csv, 
 
 OFTEN = 0.49
 """A well has a flag if more than this share of its fields has it: half of them, or its only one."""
-
-FAILURE_COLUMNS = ("stage", "unit", "step", "kind", "error", "file", "time", "attempt", "log")
 
 Columns = dict[str, NDArray[Any]]
 
@@ -227,9 +225,3 @@ def _summarise(plan: Plan, results: Results, made: Mapping[str, Columns], own: M
     every = [well_name(row, column) for row in range(size[0]) for column in range(size[1])]
     write_well_summary(results.well_summary, wells=every, mean=made["mean"], sd=made["sd"], header=header)
     own.add_file(results, results.well_summary)
-
-
-def failures_csv(failures: list[dict[str, Any]]) -> str:
-    """Open failures as CSV, one row each."""
-    rows = [{name: item.get(name, "") for name in FAILURE_COLUMNS} for item in failures]
-    return table_csv({name: [row[name] for row in rows] for name in FAILURE_COLUMNS})

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hcs_steps.compile.plan import PLATE_UNIT, Plan
+from hcs_steps.storage.tables import table_csv
 
 Records = Mapping[tuple[str, str], Mapping[str, Any]]
+FAILURE_COLUMNS = ("stage", "unit", "step", "kind", "error", "file", "time", "attempt", "log")
 Entry = tuple[str, str, Mapping[str, Any]]
 """(table, unit, what the unit's record says of its part of the table)."""
 
@@ -74,3 +76,9 @@ def _counts(plan: Plan, records: Records) -> dict[str, dict[str, int]]:
             column = f"Count_{table}_{label}" if len(channels[table]) > 1 else f"Count_{table}"
             own[column] = own.get(column, 0) + rows
     return counts
+
+
+def failures_csv(failures: list[dict[str, Any]]) -> str:
+    """Open failures as CSV, one row each."""
+    rows = [{name: item.get(name, "") for name in FAILURE_COLUMNS} for item in failures]
+    return table_csv({name: [row[name] for row in rows] for name in FAILURE_COLUMNS})

@@ -56,7 +56,7 @@ def compute_unit(
             published.add(
                 stores(index).publish(context.well, images, labels, meta), Path(step.store).parent.as_posix()
             )
-            for path in _write_rois(context, step.name, images, labels, results):
+            for path in _write_rois(context, stage, index, images, labels, results):
                 published.add_file(results, path)
         published.outputs[step.name] = _publish_outputs(run, index, results, published)
     if context.layout.blank:
@@ -67,27 +67,31 @@ def compute_unit(
 
 def _write_rois(
     context: ProcessingContext,
-    step: str,
+    stage: StagePlan,
+    store: int,
     images: Mapping[PlaneKey, Image],
     labels: Mapping[str, Mapping[PlaneKey, Image]],
     results: Results,
 ) -> Iterator[Path]:
-    """Write the outlines of a unit's labelled objects in every format that is asked for, a file per site; the files.
+    """Write the outlines of the objects labelled in a store in every format that is asked for, a file per site.
 
-    No format knows sites: those of a well would lie on top of each other.
+    No format knows sites: those of a well would lie on top of each other. Returns the files, which lie in the folder of
+    the step that made the labels.
     """
     if not context.plan.table_settings.rois:
         return
     from hcs_steps.exports.rois import ROI_FILES
 
     channels = context.channels(RAW)
+    steps = [context.plan.steps[i] for i in stage.steps]
+    makers = {name: step.name for step in steps if step.labels_in == store for name in step.labels}
     for name, planes in labels.items():
         for site in sorted({key.site for key in planes}):
             own = {key: plane for key, plane in planes.items() if key.site == site}
             shown = [key for key in images if key.site == site]
             for chosen in context.plan.table_settings.rois:
                 suffix, write = ROI_FILES[chosen]
-                path = results.rois(step, context.well, site, name, suffix)
+                path = results.rois(makers[name], context.well, site, name, suffix)
                 write(path, own, name=name, well=context.well, channels=channels, planes=shown)
                 yield path
 

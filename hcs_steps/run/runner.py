@@ -203,15 +203,22 @@ class Runner:
         return [str(item["path"]) for item in (record or {}).get("published", ())]
 
     def _withdraw(self, stage: StagePlan, unit: str, published: Iterable[str]) -> None:
-        """Remove everything that an earlier run of the unit published; its stores say again what they expect."""
-        published = list(published)
+        """Remove everything that an earlier run published of the unit, and let its stores say again what they expect.
+
+        Not only what its record listed: the record may be gone, or have been that of a stage or unit of another name.
+        """
         self._remove(published, ())
-        if published and unit != PLATE_UNIT:
-            found = self.plan.units[unit]
-            for index in (i for i in stage.steps if self.plan.steps[i].written):
-                sites = {key.site for key in self.plan.layouts[found.layout].keys[index]}
-                with suppress(HcsError):  # a store that cannot be opened is why the unit failed
-                    self.store(index).remove(found.well, sorted(sites))
+        if unit == PLATE_UNIT:
+            return
+        found = self.plan.units[unit]
+        for index in (i for i in stage.steps if self.plan.steps[i].written):
+            sites = sorted({key.site for key in self.plan.layouts[found.layout].keys[index]})
+            with suppress(HcsError):  # a store that cannot be opened is why the unit failed
+                self.store(index).remove(found.well, sites)
+        for index in (i for i in stage.steps if self.plan.steps[i].labels):
+            for site in {key.site for key in self.plan.layouts[found.layout].keys[index]}:
+                for path in self.results.all_rois(self.plan.steps[index].name, found.well, site):
+                    path.unlink(missing_ok=True)
 
     def _remove(self, published: Iterable[str], keep: Iterable[str]) -> None:
         """Remove what an earlier run of the unit published and this one did not."""

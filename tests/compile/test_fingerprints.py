@@ -252,3 +252,23 @@ def test_the_key_of_a_plan_follows_everything_it_is_made_of(lab: Any, tmp_path: 
 def test_a_key_can_be_made_for_a_pipeline_that_cannot_be_compiled(lab: Any) -> None:
     request = Request(lab.inventory(), Pipeline([FunctionStep("nothing")]), CompileOptions(plate_id="P1"))
     assert plan_key(request) == plan_key(request)
+
+
+@pytest.mark.parametrize(
+    ("backend", "change", "matters"),
+    [
+        ("zarr", {"tiff": {"files": "well"}}, False),
+        ("zarr", {"zarr": {"ngff_version": "0.4"}}, True),
+        ("zarr", {"zarr": {"codec_pipeline": "zarrs"}}, False),
+        ("disk", {"tiff": {"files": "well"}}, True),
+        ("disk", {"zarr": {"ngff_version": "0.4"}}, False),
+        ("disk", {"zarr": {"compressor": "zstd"}}, True),
+        ("zarr", {"tables": {"csv": True}}, False),
+    ],
+)
+def test_only_settings_that_the_written_images_depend_on_make_them_anew(lab, backend, change, matters):
+    def fingerprint(extra):
+        config = {"vfs": {"materialization_backend": backend}} | extra
+        return lab.plan([lab.smooth], config=config).stages[0].fingerprint
+
+    assert (fingerprint({}) != fingerprint(change)) == matters

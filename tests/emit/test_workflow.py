@@ -58,7 +58,7 @@ def test_a_job_waits_for_the_same_job_of_the_stage_before(make_plan: MakePlan) -
     flow = Workflow({"r/1": make_plan("a", "b")})
     assert flow.inputs("a")(wildcards("r/1")) == []
     assert flow.inputs("b")(wildcards("r/1", "B02")) == ["r/1/jobs/a/B02.json"]
-    assert flow.targets == ["r/1/jobs/finish.json"]
+    assert flow.targets == ["r/1/report.html", "r/1/jobs/finish.json"]
 
 
 def waited_for(flow: Workflow, stage: str, job: str) -> set[str]:

@@ -16,6 +16,7 @@ from hcs_steps.emit.workflow import Workflow
 from hcs_steps.plate.synthetic import make_plate
 from hcs_steps.report.model import collect
 from hcs_steps.report.numbers import plate_numbers
+from hcs_steps.run.claim import claim
 from hcs_steps.run.records import read_json
 from hcs_steps.run.runner import Runner
 from hcs_steps.settings import parse_settings
@@ -245,6 +246,30 @@ def test_numbers_over_several_time_points_are_told(tmp_path):
         runner.run(stage, prepared.plan.units_of(stage))
     notes = read_json(prepared.results.record("consolidate", PLATE_UNIT))["notes"]
     assert any("over all its 2 time points" in note for note in notes)
+
+
+def test_a_plate_map_that_was_lost_is_written_again(ran):
+    ran.results.plate_map.unlink()
+    Workflow({ran.results.root.as_posix(): ran.plan}, [ran]).write()
+    assert ran.results.plate_map.is_file()
+
+
+def test_tables_of_a_run_that_goes_on_are_left_to_it(ran, capsys):
+    lock = claim(ran.results)
+    before = ran.results.table("tables", "wells").stat().st_mtime_ns
+    ran.results.record("consolidate", PLATE_UNIT).unlink()
+
+    class Arguments:
+        screen, plan, marker, log = False, str(ran.results.plan), None, None
+
+    try:
+        assert report_command(Arguments) == 0
+    finally:
+        lock.release()
+    assert "a run is going on" in capsys.readouterr().err
+    assert ran.results.table("tables", "wells").stat().st_mtime_ns == before
+    assert report_command(Arguments) == 0
+    assert ran.results.table("tables", "wells").stat().st_mtime_ns > before
 
 
 def test_a_new_plate_map_makes_new_tables_and_nothing_else_again(tmp_path):

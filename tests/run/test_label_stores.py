@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from hcs_steps.functions.declare import step_function
 from hcs_steps.pipeline import FunctionStep
@@ -71,3 +74,27 @@ def test_a_well_that_fails_later_leaves_no_labels_of_its_earlier_run(run_steps):
     }
     assert list(again.runner.store(0).keys("A01", "bright")) == []
     assert list(again.runner.store(0).keys("B02", "rest")) != []
+
+
+@step_function(outputs={"bright": "labels"}, changes_image=False)
+def label_unless_tiny(stack, level=1000):
+    if stack.max() < 60000:
+        raise ValueError("too dark")
+    return stack, (stack > level).astype(np.uint32)
+
+
+@pytest.mark.parametrize("route", ["another stage name", "no record"])
+def test_a_well_that_fails_leaves_nothing_of_an_earlier_run_whatever_became_of_its_record(run_steps, route):
+    ran = run_steps([FunctionStep(label_bright, name="found")])
+    stage = ran.plan.stages[0].name
+    assert list(ran.runner.store(0).keys("A01")) != []
+    failing = [FunctionStep(label_unless_tiny, name="found")]
+    if route == "no record":
+        ran.results.record(stage, "A01").unlink()
+    else:
+        failing.append(FunctionStep("image_quality"))
+    again = replace(ran, steps=failing).again()
+    assert again.results.failure(again.plan.stages[0].name, "A01").exists()
+    store = again.runner.store(0)
+    assert list(store.keys("A01")) == list(store.keys("A01", "bright")) == []
+    assert ("A01", 1) in store.missing(), "announced again"

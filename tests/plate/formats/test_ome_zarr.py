@@ -20,6 +20,8 @@ from hcs_steps.plate.formats.ome_zarr import store as ome_zarr_store
 from hcs_steps.plate.inventory import PlaneKey
 from hcs_steps.storage import ImageMeta, OmeZarrStore, StoreSpec
 from hcs_steps.storage import PlaneKey as StoredKey
+from hcs_steps.storage.protocol import Expected
+from hcs_steps.storage.protocol import PlaneKey as StoredKey
 
 SPACE = {"type": "space", "unit": "micrometer"}
 AXES = {
@@ -708,3 +710,19 @@ def test_a_real_plate(real_data, fingerprint):
         assert pixels.max() > pixels.mean() > 0
     assert [plane.path for plane in open_plate(root).planes] == [f"{plate.name}/B/03/0/0"] * 3
     assert fingerprint(plate) == before
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.4"])
+def test_images_that_a_store_of_ours_only_announces_are_missing(tmp_path, version):
+    keys = tuple(StoredKey(1, channel, 1, 1) for channel in (1, 2))
+    look = Expected(keys, 16, 16, "uint16", {1: "DAPI", 2: "GFP"})
+    wells = {"A01": (1,), "A02": (1,)}
+    expected = dict.fromkeys(wells, (look,))
+    spec = StoreSpec(tmp_path / "s.zarr", "P", 8, 12, wells, expected=expected, ngff_version=version)
+    store = OmeZarrStore(spec)
+    store.declare()
+    images = {key: np.full((16, 16), 7, np.uint16) for key in keys}
+    store.publish("A01", images, {}, ImageMeta(channels={1: "DAPI", 2: "GFP"}))
+    inventory = open_plate(spec.path, keep=False)
+    assert list(inventory.wells) == ["A01"]
+    assert {(key.well, key.channel) for key in inventory.missing} == {("A02", 1), ("A02", 2)}

@@ -86,7 +86,9 @@ class OmeZarrReader:
             )
         for entry in listing.images:
             remarks.problem("unparsed", entry.path, "A TIFF file beside an OME-Zarr plate.")
-        absent = [field for field in plate.fields if field.folder not in images]
+        # A store of hcs-steps announces images before it has them.
+        there = {folder for folder, image in images.items() if image.own is None or image.own.planes}
+        absent = [field for field in plate.fields if field.folder not in there]
         lost = _lost(absent, plate.lost_wells, found, _budget(listing), remarks)
         findings = Findings(
             found,
