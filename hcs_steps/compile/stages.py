@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hcs_steps import __version__
+from hcs_steps.compile.homes import stored
 from hcs_steps.compile.plan import RAW, CallPlan, Layout, Plan, StagePlan, StepPlan, digest, plain_values
 from hcs_steps.compile.request import Request
-from hcs_steps.compile.steps import stored
 from hcs_steps.errors import HcsError
 from hcs_steps.pipeline.enums import Backend
 

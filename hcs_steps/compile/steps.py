@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hcs_steps.compile.calls import plan_call, stacked_components
+from hcs_steps.compile.homes import lodge_labels, place_images, store_settings
 from hcs_steps.compile.plan import (
     CallPlan,
     Plan,
     PlateInfo,
     StepPlan,
-    StoreSettings,
     TablePlan,
     TableSettings,
     digest,
@@ -25,10 +25,7 @@ from hcs_steps.compile.units import LayoutBook, RawUnit, select_units
 from hcs_steps.errors import ConfigError, HcsError, PipelineError, nearest
 from hcs_steps.pipeline.enums import (
     Aggregate,
-    Backend,
     GroupBy,
-    InputSource,
-    MaterializationBackend,
     Scope,
     Unlisted,
 )
@@ -38,10 +35,7 @@ from hcs_steps.plate.flatfield import correction_state
 from hcs_steps.plate.inventory import Inventory
 
 if TYPE_CHECKING:
-    from hcs_steps.pipeline.config import GlobalPipelineConfig, TablesConfig
-
-SUFFIXES = {Backend.ZARR.value: ".ome.zarr"}
-"""What a store's folder name ends in, by backend; nothing for the others."""
+    from hcs_steps.pipeline.config import TablesConfig
 
 RESERVED = frozenset({"consolidate", "report", "finish", "all"})
 """Names of the rules that every workflow has."""
@@ -76,7 +70,7 @@ def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     problems += table_problems
     if problems:
         return plan, problems
-    steps = _place_images(_lodge_labels(steps, applies, request), request)
+    steps = place_images(lodge_labels(steps, applies, request), request)
     book = LayoutBook(steps, request.inventory.channels)
     fallback = _common_shape(request.inventory)
     units = {
@@ -102,7 +96,7 @@ def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
             tables=tables,
             table_settings=_table_settings(config.tables),
             analysis=request.options.analysis,
-            storage=_store_settings(config),
+            storage=store_settings(config),
             store_types=dict(request.options.store_types),
             search_path=request.options.search_path,
             tables_folder=config.path_planning.materialization_results_path,
@@ -293,69 +287,6 @@ def _check_pattern(
     ]
 
 
-def _lodge_labels(
-    steps: Sequence[StepPlan], applies: Mapping[str, Sequence[bool]], request: Request
-) -> list[StepPlan]:
-    """Decide in whose store the labels of every step lie.
-
-    A step that only labels needs no copy of the images: its labels join those images, if they are made by a step of
-    the same stage that is for all of its wells, and have no labels of that name yet.
-    """
-    in_memory = request.pipeline.config.vfs.intermediate_backend == Backend.MEMORY
-    lodged: list[StepPlan] = []
-    host: int | None = None
-    taken: set[str] = set()
-    for index, step in enumerate(steps):
-        if step.scope != Scope.UNIT:
-            host = None
-        elif step.labels:
-            names = {name.casefold() for name in step.labels}
-            wells = (well for well, used in applies.items() if used[index])
-            fits = _only_labels(step) and not names & taken
-            if host is not None and fits and all(applies[well][host] for well in wells):
-                step = replace(step, own_images=False, labels_in=host)
-                taken |= names
-            else:
-                step = replace(step, labels_in=index)
-        if step.own_images:
-            # Images that are written before the stage has ended are not touched any more.
-            host = index if in_memory and not step.kept else None
-            taken = {name.casefold() for name in step.labels}
-        lodged.append(step)
-    return lodged
-
-
-def _only_labels(step: StepPlan) -> bool:
-    """Whether the images that a step leaves are those it got."""
-    subset = "" not in step.branches and step.unlisted == Unlisted.DROP
-    changes = any(call.changes_image for call in step.calls)
-    return not (changes or subset or step.kept or step.input_source == InputSource.PIPELINE_START)
-
-
-def _place_images(steps: Sequence[StepPlan], request: Request) -> list[StepPlan]:
-    """Decide the backend and the store of every step that has images of its own."""
-    vfs = request.pipeline.config.vfs
-    last = max((i for i, step in enumerate(steps) if step.own_images), default=None)
-    hosts = {step.labels_in for step in steps if step.labels}
-    placed = []
-    for index, step in enumerate(steps):
-        checkpoint = step.scope == Scope.UNIT and (step.kept or vfs.intermediate_backend != Backend.MEMORY)
-        step = replace(step, checkpoint=checkpoint)
-        if not step.own_images:
-            placed.append(step)
-            continue
-        kept = step.kept or index == last or index in hosts
-        backend = str(vfs.materialization_backend if kept else vfs.intermediate_backend)
-        placed.append(replace(stored(step, backend), kept=kept))
-    return placed
-
-
-def stored(step: StepPlan, backend: str) -> StepPlan:
-    """The step with its images in a store of a backend; in memory, there is none."""
-    store = "" if backend == Backend.MEMORY else f"images/{step.name}{SUFFIXES.get(backend, '')}"
-    return replace(step, backend=backend, store=store)
-
-
 def _reported(inventory: Inventory) -> list[str]:
     """What the plate's reader found amiss, in one line: the details are in the inventory."""
     counts = Counter(problem.kind for problem in inventory.problems if problem.kind != "excluded")
@@ -387,21 +318,6 @@ def _restacked(written: Sequence[FunctionStep], planned: Sequence[StepPlan]) -> 
         f"{plan.calls[-1].function} puts {plan.variable_components[0]}s together."
         for step, plan in zip(written, planned, strict=True)
         if step.variable_components is not None and plan.variable_components != step.variable_components
-    ]
-
-
-def check_backends(request: Request) -> list[HcsError]:
-    """Backends that nobody has registered."""
-    vfs, own = request.pipeline.config.vfs, set(request.options.store_types)
-    return [
-        ConfigError(
-            f"vfs.{key} is {str(value)!r}, which is no storage backend.", hint=nearest(str(value), allowed)
-        )
-        for key, value, allowed in (
-            ("intermediate_backend", vfs.intermediate_backend, own | set(Backend)),
-            ("materialization_backend", vfs.materialization_backend, own | set(MaterializationBackend)),
-        )
-        if str(value) not in allowed
     ]
 
 
@@ -449,18 +365,6 @@ def _tables(steps: Sequence[StepPlan]) -> tuple[dict[str, TablePlan], list[HcsEr
         taken[table.casefold()] = f"as the table {name!r} of step {step!r}"
         tables[table] = TablePlan(rows[step, name], ((step, name),))
     return tables, problems
-
-
-def _store_settings(config: GlobalPipelineConfig) -> StoreSettings:
-    return StoreSettings(
-        compressor=config.zarr.compressor.value,
-        compression_level=config.zarr.compression_level,
-        chunk_strategy=config.zarr.chunk_strategy.value,
-        ngff_version=config.zarr.ngff_version.value,
-        codec_pipeline=config.zarr.codec_pipeline.value,
-        tiff_files=config.tiff.files.value,
-        tiff_metadata=config.tiff.metadata.value,
-    )
 
 
 def _table_settings(tables: TablesConfig) -> TableSettings:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hcs_steps.compile.homes import check_backends
 from hcs_steps.compile.plan import RAW, Layout, Plan, StepPlan
 from hcs_steps.compile.request import Request
-from hcs_steps.compile.steps import check_backends
 from hcs_steps.compile.units import channel_names
 from hcs_steps.errors import ConfigError, HcsError
 from hcs_steps.storage.protocol import Expected, StoreSpec

@@ -101,7 +101,7 @@ class ZarrConfig(Model):
     ngff_version: NgffVersion = NgffVersion.V0_5
     """``0.5`` (Zarr v3, a few files per well and level) or ``0.4`` (Zarr v2, a file per chunk) for older tools."""
     codec_pipeline: ZarrCodecPipeline = ZarrCodecPipeline.ZARR
-    """``zarr``, or ``zarrs`` where that package is installed: the same images, packed faster."""
+    """What reads the images back: ``zarr``, or ``zarrs``, which is faster, where that package is installed."""
 
     @field_validator("compressor", "chunk_strategy", "ngff_version", "codec_pipeline", mode="before")
     @classmethod

@@ -92,7 +92,7 @@ class NgffVersion(StrEnum):
 
 
 class ZarrCodecPipeline(StrEnum):
-    """What packs and unpacks the chunks: Zarr itself, or the faster package ``zarrs``."""
+    """What reads chunks back: Zarr itself, or the faster package ``zarrs``."""
 
     ZARR = "zarr"
     ZARRS = "zarrs"

@@ -21,7 +21,6 @@ from hcs_steps.plate.inventory import PlaneKey
 from hcs_steps.storage import ImageMeta, OmeZarrStore, StoreSpec
 from hcs_steps.storage import PlaneKey as StoredKey
 from hcs_steps.storage.protocol import Expected
-from hcs_steps.storage.protocol import PlaneKey as StoredKey
 
 SPACE = {"type": "space", "unit": "micrometer"}
 AXES = {
