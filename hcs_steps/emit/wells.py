@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from hcs_steps.compile.plan import AnalysisPlan
 from hcs_steps.errors import ConfigError
 from hcs_steps.plate.inventory import Inventory
-from hcs_steps.plate.map_roles import Roles, find_roles
-from hcs_steps.plate.platemap import MapProblem, PlateMap, column_name, read_plate_map
+from hcs_steps.plate.map_concentrations import read_concentrations
+from hcs_steps.plate.map_roles import Roles, find_roles, value_text
+from hcs_steps.plate.platemap import MapProblem, PlateMap, bare_name, read_plate_map
 from hcs_steps.plate.wells import sort_wells
 from hcs_steps.results import Results
 from hcs_steps.settings import AnalysisSettings, BarcodeMapSettings, PlateSettings
@@ -49,9 +50,8 @@ def map_wells(plate: PlateSettings, name: str, inventory: Inventory) -> WellMap:
         return WellMap(AnalysisPlan(readouts=tuple(settings.readouts), normalize_to=settings.normalize_to))
     found = _read(plate.plate_map, name, plate.path)
     wells = sort_wells({*inventory.wells, *(key.well for key in inventory.missing)})
-    columns, problems = found.match(wells)
     roles = find_roles(
-        columns,
+        found.match(wells)[0],
         role_column=settings.role_column,
         compound_column=settings.compound_column,
         concentration_column=settings.concentration_column,
@@ -59,6 +59,8 @@ def map_wells(plate: PlateSettings, name: str, inventory: Inventory) -> WellMap:
         negative=settings.negative or None,
         positive=settings.positive or None,
     )
+    found, roles = read_concentrations(found, roles, wells)
+    columns, problems = found.match(wells)
     analysis = AnalysisPlan(
         plate_map=found.digest,
         role=roles.role or "",
@@ -116,35 +118,76 @@ def _read(setting: Path | BarcodeMapSettings, name: str, plate: Path) -> PlateMa
 
 def _notes(
     found: PlateMap, roles: Roles, columns: Mapping[str, NDArray[Any]], problems: Sequence[MapProblem]
-) -> Iterator[str]:
+) -> list[str]:
     """How the plate map was understood, and what does not fit."""
-    file = found.path.name
+    said = [*_role_notes(roles, columns), *_compound_notes(roles, columns)]
+    for kind in dict.fromkeys(problem.kind for problem in problems):
+        alike = [problem for problem in problems if problem.kind == kind]
+        if kind.endswith("column"):
+            said += [problem.detail.removeprefix(f"{found.path.name}: ") for problem in alike]
+        else:
+            said.append(f"{len(alike)} x {kind}: {_listed(problem.well or repr('') for problem in alike)}.")
+    return [f"Plate map {found.path.name}: {text}" for text in said]
+
+
+def _role_notes(roles: Roles, columns: Mapping[str, NDArray[Any]]) -> Iterator[str]:
     if roles.role is None:
-        yield f"Plate map {file}: no column tells controls (analysis.role_column names one)."
-    else:
-        groups = [
-            f"{what} {', '.join(map(repr, values)) or 'none'} ({int(wells.sum())} wells)"
-            for what, values, wells in (
-                ("negative", roles.negative, roles.is_negative(columns)),
-                ("positive", roles.positive, roles.is_positive(columns)),
-            )
-        ]
-        yield f"Plate map {file}: controls by {_bare(roles.role)}: {'; '.join(groups)}."
-        if roles.absent:
-            yield f"Plate map {file}: no well has {', '.join(map(repr, roles.absent))} in {_bare(roles.role)}."
-    if roles.compound and roles.concentration:
-        unit = f"in {_bare(roles.unit_column)}" if roles.unit_column else roles.unit or "of no known unit"
+        yield "no column tells controls (analysis.role_column names one)."
+        return
+    for column in roles.passed:
         yield (
-            f"Plate map {file}: compounds by {_bare(roles.compound)}, concentrations by {_bare(roles.concentration)} "
-            f"({unit})."
+            f"no value of {bare_name(column)} is known as a control, so {bare_name(roles.role)} tells them; "
+            "analysis.negative, analysis.positive and analysis.role_column decide. "
+            f"Values of {bare_name(column)}: {_counted(columns[column])}."
         )
-    wells_by_kind: dict[str, list[str]] = {}
-    for problem in problems:
-        wells_by_kind.setdefault(problem.kind, []).append(problem.well)
-    for kind, number in Counter(problem.kind for problem in problems).items():
-        named = ", ".join(wells_by_kind[kind][:SHOWN]) + (" ..." if number > SHOWN else "")
-        yield f"Plate map {file}: {number} x {kind}: {named}."
+    controls = (
+        ("negative", roles.negative, roles.is_negative(columns)),
+        ("positive", roles.positive, roles.is_positive(columns)),
+    )
+    groups = [
+        f"{what} {', '.join(map(repr, values)) or 'none'} ({int(wells.sum())} wells)"
+        for what, values, wells in controls
+    ]
+    yield f"controls by {bare_name(roles.role)}: {'; '.join(groups)}."
+    none = [what for what, values, _ in controls if not values]
+    if none:
+        names = " and ".join(f"analysis.{what}" for what in none)
+        rest = _counted(columns[roles.role][~(controls[0][2] | controls[1][2])])
+        yield (
+            f"no value of {bare_name(roles.role)} is known as a {' or a '.join(none)} control; {names} "
+            + (f"decide. Its values: {rest}." if len(none) == 2 else f"decides. Its other values: {rest}.")
+        )
+    if roles.absent:
+        yield f"no well has {', '.join(map(repr, roles.absent))} in {bare_name(roles.role)}."
 
 
-def _bare(column: str | None) -> str:
-    return (column or "").removeprefix(column_name(""))
+def _compound_notes(roles: Roles, columns: Mapping[str, NDArray[Any]]) -> Iterator[str]:
+    if roles.compound is None:
+        return
+    if roles.concentration:
+        unit = f"in {bare_name(roles.unit_column)}" if roles.unit_column else roles.unit or "of no known unit"
+        yield (
+            f"compounds by {bare_name(roles.compound)}, concentrations by {bare_name(roles.concentration)} ({unit})."
+        )
+    alike: dict[str, set[str]] = {}
+    for value in columns[roles.compound][~roles.is_negative(columns)].tolist():
+        alike.setdefault("".join(value_text(value).split()).casefold(), set()).add(value_text(value))
+    for names in alike.values():
+        if len(names) > 1:
+            listed = _listed(map(repr, sorted(names)))
+            yield f"{listed} differ in case or spaces only, and count as different compounds."
+
+
+def _counted(values: NDArray[Any]) -> str:
+    """The different values of a column and the wells of each, the most frequent first."""
+    counts = Counter(value_text(value) for value in values.tolist())
+    missing = counts.pop("", 0)
+    said = [f"{value!r} ({number} wells)" for value, number in counts.most_common()]
+    if missing:
+        said.append(f"none ({missing} wells)")
+    return _listed(said) or "none"
+
+
+def _listed(texts: Iterable[str]) -> str:
+    texts = list(texts)
+    return ", ".join(texts[:SHOWN]) + (" ..." if len(texts) > SHOWN else "")

@@ -9,44 +9,28 @@ from typing import NamedTuple
 
 from hcs_steps.errors import PlateError
 from hcs_steps.plate._delimited import Row
-from hcs_steps.plate.wells import canonical_well, row_index, well_name
-
-WELL_NAMES = ("well", "wellid", "wellposition", "wellname", "wellpos", "assaywell", "platewell", "wells")
-PLATE_NAMES = (
-    "plate", "plateid", "platename", "platebarcode", "barcode", "assayplatebarcode", "assayplate",
-)  # fmt: skip
-MAP_NAMES = ("platemapname", "platemap", "platemapfile")
-ROW_NAMES, COLUMN_NAMES = (
-    ("row", "wellrow", "platerow"),
-    ("column", "col", "wellcolumn", "wellcol", "platecolumn"),
+from hcs_steps.plate._map_header import (
+    COLUMN_NAMES,
+    ROW_NAMES,
+    WELL_NAMES,
+    no_header,
+    plain_name,
+    position,
+    well_columns,
 )
-"""Names of columns as `plain_name` has them, the likelier first."""
+from hcs_steps.plate.wells import canonical_well, row_index, well_name
 
 
 class MapProblem(NamedTuple):
     """One thing that did not match. ``well`` is empty where none is concerned.
 
     ``kind`` is ``well without entry``, ``entry without well``, ``duplicate``, ``unreadable well``, ``contradiction``,
-    ``renamed column`` or ``ignored column``.
+    ``unreadable concentration``, ``renamed column`` or ``ignored column``.
     """
 
     kind: str
     well: str
     detail: str
-
-
-def plain_name(name: str) -> str:
-    """A column's name without case, ``Metadata_`` and anything but letters and digits: ``Well ID`` -> ``wellid``."""
-    return re.sub(r"[\W_]+", "", re.sub(r"^metadata[\s_]*", "", name.strip().casefold()))
-
-
-def position(header: Sequence[str], names: Sequence[str]) -> int | None:
-    plain = [plain_name(name) for name in header]
-    return next((plain.index(name) for name in names if name in plain), None)
-
-
-def well_columns(header: Sequence[str]) -> list[int]:
-    return [number for number, name in enumerate(header) if plain_name(name) in WELL_NAMES]
 
 
 def rows_by_well(
@@ -111,10 +95,7 @@ class _Places:
             if named:
                 self.by = named[0]
                 return
-            raise PlateError(
-                f"{path} has no column for the well; it has {', '.join(repr(name) for name in header if name)}.",
-                hint="Call it 'well', or give 'row' and 'column'.",
-            )
+            raise no_header(path, header, ())
 
     def text(self, row: Row) -> str:
         """The place of a row as written."""

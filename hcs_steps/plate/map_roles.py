@@ -2,7 +2,8 @@
 
 The usual names are those of the field's own maps: CellProfiler's and pycytominer's tutorials (``control``,
 ``treatment``, ``dose``), the JUMP and Broad platemaps (``control_type`` with ``negcon`` and ``poscon_cp``,
-``pert_type``, ``pert_iname``, ``broad_sample``, ``mmoles_per_liter``). The settings decide where they differ.
+``pert_type``, ``pert_iname``, ``broad_sample``, ``mmoles_per_liter``) and the Connectivity Map's (``ctl_vehicle``,
+``ctl_untrt``, ``trt_poscon``). The settings decide where they differ.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hcs_steps.errors import ConfigError, nearest
-from hcs_steps.plate._map_places import plain_name
+from hcs_steps.plate._map_header import plain_name
 from hcs_steps.plate.platemap import column_name
 
 if TYPE_CHECKING:
@@ -44,15 +45,24 @@ UNIT_NAMES = (
 
 NEGATIVE_WORDS = frozenset({
     "negative", "neg", "negcon", "negctrl", "negcontrol", "negativecontrol", "nc", "dmso", "vehicle", "solvent",
-    "untreated", "mock",
+    "untreated", "mock", "ctlvehicle", "ctluntrt", "ctlvector", "ctlvehiclecns", "ctluntrtcns", "ctlvectorcns",
 })  # fmt: skip
 POSITIVE_WORDS = frozenset({
     "positive", "pos", "poscon", "posctrl", "poscontrol", "positivecontrol", "pc", "posconcp", "poscondiverse",
-    "posconorf",
+    "posconorf", "trtposcon",
 })  # fmt: skip
 """Values of a role column, without case and anything but letters and digits."""
 
+_VEHICLES = frozenset({"dmso", "vehicle", "solvent", "untreated", "mock"})
+_BESIDE_VEHICLES = frozenset({
+    "control", "controls", "ctrl", "ctl", "neg", "negative", "only", "alone", "final", "in",
+    "medium", "media", "buffer", "water", "cell", "cells", "well", "wells", "treated", "treatment", "transfected",
+    "transfection", "infected", "infection", "v", "w", "vol",
+})  # fmt: skip
+"""Words that leave a vehicle one: ``DMSO 0.1% (v/v)``, ``mock transfected``, but not ``Taxol in DMSO``."""
+
 _UNIT = re.compile(r"^(.+?)[\s_]*[\[(]?((?:p|n|u|µ|μ|m)M|M|[npuµm]?g[/_]m?[lL]|%)[\])]?$")
+_NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _SMALL_UNIT = re.compile(r"^(.+?)[\s_]+(pm|nm|um|µm|mm)$")
 
 
@@ -72,6 +82,8 @@ class Roles:
         Its other values.
     absent
         Values that the settings ask for and no well has.
+    passed
+        Columns called as roles are, before ``role``, that have no value known as a control.
     """
 
     role: str | None = None
@@ -83,6 +95,7 @@ class Roles:
     positive: tuple[str, ...] = ()
     other: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
 
     def is_negative(self, columns: Columns) -> NDArray[np.bool_]:
         """Whether each well is a negative control; no well where no column tells."""
@@ -119,32 +132,26 @@ def find_roles(
     unit
         The unit of the concentrations, or the column that says it.
     negative, positive
-        Values of the role column that are controls; compared as text, without case.
+        Values of the role column that are controls; compared as text, without case, and numbers as numbers.
 
     Returns
     -------
     Roles
-        Where no column has the usual name for roles, but one of the compounds is called as a vehicle is (``DMSO``), the
-        compound column says the roles.
+        Where no column with the usual name for roles has a known control, but one of the compounds is called as a
+        vehicle is (``DMSO``, ``DMSO 0.1%``), the compound column says the roles.
 
     Raises
     ------
     ConfigError
         If a column that was asked for is not in the map, or a value is to be both controls.
     """
+    negative, positive = (None if asked is None else tuple(asked) for asked in (negative, positive))
     compound = _asked(columns, compound_column, "compound_column") or _first(columns, COMPOUND_NAMES)
-    role = _asked(columns, role_column, "role_column") or _first(columns, ROLE_NAMES)
-    if (
-        role is None
-        and compound
-        and any(_word(value) in NEGATIVE_WORDS for value in _values(columns, compound))
-    ):
-        role = compound
+    role, passed = _role(columns, _asked(columns, role_column, "role_column"), compound, negative, positive)
     concentration = _asked(columns, concentration_column, "concentration_column") or _concentration(columns)
     unit_column, text = _unit(columns, concentration, unit)
     values = _values(columns, role) if role else []
-    low = _chosen(values, negative, NEGATIVE_WORDS)
-    high = _chosen(values, positive, POSITIVE_WORDS)
+    low, high = _controls(values, negative, positive)
     both = [value for value in low if value in high]
     if both:
         raise ConfigError(
@@ -152,12 +159,42 @@ def find_roles(
             hint="Name different values in analysis.negative and analysis.positive.",
         )
     wanted = [value_text(value) for value in (*(negative or ()), *(positive or ()))]
-    known = {value.casefold() for value in values}
     return Roles(
         role, compound, concentration, unit_column, text, low, high,
         tuple(value for value in values if value not in low and value not in high),
-        tuple(value for value in wanted if value.casefold() not in known),
+        tuple(value for value in wanted if not _chosen(values, [value])),
+        passed,
     )  # fmt: skip
+
+
+def _role(
+    columns: Columns,
+    asked: str | None,
+    compound: str | None,
+    negative: Sequence[Any] | None,
+    positive: Sequence[Any] | None,
+) -> tuple[str | None, tuple[str, ...]]:
+    """(the column that says roles, those called so that do not say any)."""
+    if asked:
+        return asked, ()
+    called = _named(columns, ROLE_NAMES)
+    for number, column in enumerate([*called, *([compound] if compound else [])]):
+        if any(_controls(_values(columns, column), negative, positive)):
+            return column, tuple(called[:number])
+    return (called[0] if called else None), ()
+
+
+def _controls(
+    values: Sequence[str], negative: Iterable[Any] | None, positive: Iterable[Any] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The values that are negative and positive controls."""
+    if negative is None:
+        low = tuple(value for value in values if _word(value) in NEGATIVE_WORDS or _is_vehicle(value))
+    else:
+        low = _chosen(values, negative)
+    if positive is None:
+        return low, tuple(value for value in values if _word(value) in POSITIVE_WORDS)
+    return low, _chosen(values, positive)
 
 
 def _asked(columns: Columns, name: str | None, setting: str) -> str | None:
@@ -180,8 +217,13 @@ def _find(columns: Columns, name: str) -> str | None:
 
 
 def _first(columns: Columns, names: Sequence[str]) -> str | None:
+    return next(iter(_named(columns, names)), None)
+
+
+def _named(columns: Columns, names: Sequence[str]) -> list[str]:
+    """The columns with values that are called so, the likelier first."""
     plain = {plain_name(column): column for column in reversed(list(columns)) if _values(columns, column)}
-    return next((plain[name] for name in names if name in plain), None)
+    return [plain[name] for name in names if name in plain]
 
 
 def _concentration(columns: Columns) -> str | None:
@@ -195,7 +237,8 @@ def _concentration(columns: Columns) -> str | None:
 
 def _unit(columns: Columns, concentration: str | None, unit: str | None) -> tuple[str | None, str]:
     """(the column that says it, the unit of all wells)."""
-    column = _find(columns, unit) if unit else _first(columns, UNIT_NAMES)
+    own = plain_name(concentration or "concentration")
+    column = _find(columns, unit) if unit else _first(columns, (f"{own}unit", f"{own}units", *UNIT_NAMES))
     if unit and column is None:
         return None, unit
     if column is not None:
@@ -215,11 +258,23 @@ def _split_unit(column: str) -> tuple[str, str]:
     return (found[1], found[2][:-1] + "M") if found else (column, "")
 
 
-def _chosen(values: Sequence[str], asked: Iterable[Any] | None, words: frozenset[str]) -> tuple[str, ...]:
-    if asked is None:
-        return tuple(value for value in values if _word(value) in words)
-    wanted = {value_text(value).casefold() for value in asked}
+def _chosen(values: Sequence[str], asked: Iterable[Any]) -> tuple[str, ...]:
+    wanted = {
+        text.casefold() for value in asked for text in (value_text(value), _number_text(value_text(value)))
+    }
     return tuple(value for value in values if value.casefold() in wanted)
+
+
+def _number_text(text: str) -> str:
+    """A number as `value_text` writes it: ``1.0`` as ``1``; another text as it is, also ``01``."""
+    return value_text(float(text)) if _NUMBER.fullmatch(text) else text
+
+
+def _is_vehicle(value: str) -> bool:
+    words = [word for word in re.split(r"[\W_]+", value.casefold()) if not re.fullmatch(r"([0-9]+x?)?", word)]
+    return any(word in _VEHICLES for word in words) and all(
+        word in _VEHICLES or word in _BESIDE_VEHICLES for word in words
+    )
 
 
 def _values(columns: Columns, column: str) -> list[str]:

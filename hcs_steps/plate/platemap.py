@@ -16,23 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hcs_steps.errors import PlateError, nearest
-from hcs_steps.plate._delimited import MISSING, Row, read_rows, typed
-from hcs_steps.plate._map_places import (
+from hcs_steps.plate._delimited import MISSING, Row, Rows, read_rows, typed
+from hcs_steps.plate._map_header import (
     MAP_NAMES,
     PLATE_NAMES,
     WELL_NAMES,
-    MapProblem,
     plain_name,
     position,
-    rows_by_well,
     well_columns,
 )
+from hcs_steps.plate._map_places import MapProblem, rows_by_well
 from hcs_steps.plate.wells import canonical_well, sort_wells
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MapProblem", "PlateMap", "column_name", "read_plate_map"]
+__all__ = ["MapProblem", "PlateMap", "bare_name", "column_name", "read_plate_map"]
 
 OUR_COLUMNS = (
     "Metadata_Plate", "Metadata_Well", "Metadata_Site", "Metadata_Channel", "Metadata_Z", "Metadata_Timepoint",
@@ -60,6 +59,10 @@ class PlateMap:
     columns
         Column -> one value per well: int, float, bool or text, None where there is none. Columns are called as in the
         tables: ``Metadata_`` and the name in the file, spaces as ``_``.
+    texts
+        The same as written in the file, empty where there is nothing.
+    delimiter
+        What divides the file's fields.
     lines
         The line of the file that each well is from.
     problems
@@ -71,6 +74,8 @@ class PlateMap:
     digest: str
     wells: tuple[str, ...]
     columns: Mapping[str, tuple[Any, ...]]
+    texts: Mapping[str, tuple[str, ...]]
+    delimiter: str
     lines: tuple[int, ...]
     problems: tuple[MapProblem, ...] = ()
 
@@ -129,16 +134,16 @@ def read_plate_map(
         is guessed.
     """
     path = Path(path)
-    names = [name for name in (barcode, plate) if name]
+    names = list({name.casefold(): name for name in (plate, barcode) if name}.values())
     files = [path / "barcode_platemap.csv" if path.is_dir() else path]
-    header, rows = read_rows(files[0])
-    if position(header, MAP_NAMES) is not None and not well_columns(header):
-        files.append(_named_map(files[0], header, rows, names, None if folder is None else Path(folder)))
-        header, rows = read_rows(files[1])
+    table = read_rows(files[0])
+    if position(table.header, MAP_NAMES) is not None and not well_columns(table.header):
+        files.append(_named_map(files[0], table, names, None if folder is None else Path(folder)))
+        table = read_rows(files[1])
     state = hashlib.blake2b(digest_size=16)
     for file in files:
         state.update(hashlib.blake2b(file.read_bytes()).digest())
-    return _plate_map(files, state.hexdigest(), header, rows, names, plate)
+    return _plate_map(files, state.hexdigest(), table, names, plate)
 
 
 def column_name(name: str) -> str:
@@ -147,10 +152,14 @@ def column_name(name: str) -> str:
     return f"Metadata_{bare}"
 
 
-def _named_map(
-    table: Path, header: Sequence[str], rows: Sequence[Row], names: Sequence[str], folder: Path | None
-) -> Path:
+def bare_name(column: str | None) -> str:
+    """A column of the tables without ``Metadata_``; empty for None."""
+    return (column or "").removeprefix("Metadata_")
+
+
+def _named_map(table: Path, content: Rows, names: Sequence[str], folder: Path | None) -> Path:
     """The file of the plate map that a table of barcodes names for a plate."""
+    header, rows, _ = content
     barcodes, maps = position(header, ("assayplatebarcode", *PLATE_NAMES)), position(header, MAP_NAMES)
     if barcodes is None or maps is None:
         raise PlateError(
@@ -188,20 +197,14 @@ def _named_map(
     return there[0]
 
 
-def _plate_map(
-    files: Sequence[Path],
-    digest: str,
-    header: Sequence[str],
-    rows: Sequence[Row],
-    names: Sequence[str],
-    plate: str,
-) -> PlateMap:
-    path = files[-1]
-    rows = _rows_of_plate(path, header, rows, names)
+def _plate_map(files: Sequence[Path], digest: str, table: Rows, names: Sequence[str], plate: str) -> PlateMap:
+    path, header = files[-1], table.header
+    rows = _rows_of_plate(path, header, table.rows, names)
     found, problems = rows_by_well(path, header, rows)
     wells = sort_wells(found)
     lines = tuple(found[well].line for well in wells)
     columns: dict[str, tuple[Any, ...]] = {}
+    written: dict[str, tuple[str, ...]] = {}
     for number, name in enumerate(header):
         if plain_name(name) in WELL_NAMES:
             continue
@@ -222,8 +225,11 @@ def _plate_map(
             raise PlateError(
                 f"{path}: column {name!r} and another one would both be called {final}.", hint="Rename one."
             )
-        columns[final] = tuple(typed(path, name, texts, lines))
-    return PlateMap(path, tuple(files), digest, wells, columns, lines, tuple(problems))
+        columns[final] = tuple(typed(path, name, texts, lines, table.delimiter))
+        written[final] = tuple(texts)
+    return PlateMap(
+        path, tuple(files), digest, wells, columns, written, table.delimiter, lines, tuple(problems)
+    )
 
 
 def _rows_of_plate(
@@ -240,10 +246,16 @@ def _rows_of_plate(
         raise PlateError(
             f"No row of {path} is of plate {' or '.join(repr(name) for name in names)} "
             f"(column {' or '.join(repr(header[number]) for number in numbers)}).",
-            hint="Give the plate's barcode in the settings. "
-            + nearest(names[0], {row.fields[number] for row in rows for number in numbers} - MISSING),
+            hint=_other_plates(
+                names[0], {row.fields[number] for row in rows for number in numbers} - MISSING
+            ),
         )
     return own
+
+
+def _other_plates(name: str, others: set[str]) -> str:
+    found = f"It is of {next(iter(others))!r} only." if len(others) == 1 else nearest(name, others)
+    return f"Write the name of the plate or of its folder into that column. {found}"
 
 
 def _array(values: Sequence[Any], whole: Sequence[Any]) -> NDArray[Any]:

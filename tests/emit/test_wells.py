@@ -21,7 +21,9 @@ MAP = "Well,Drug,Dose,Unit,Control\na1,DMSO,0,nM,neg\nA02,X,1.5,nM,\nb1,X,3,nM,\
 def mapped(tmp_path):
     (tmp_path / "map.csv").write_text(MAP)
 
-    def mapped(wells=("A01", "A02", "B01"), **settings):
+    def mapped(wells=("A01", "A02", "B01"), content=None, **settings):
+        if content is not None:
+            (tmp_path / "map.csv").write_text(content)
         planes = tuple(Plane(w, 1, 1, 1, 1, f"{w}.tif", 0, 9, 9, 64, 64, "uint16") for w in wells)
         inventory = Inventory(
             plate_path="/p/P1", name="P1", format="test", evidence=(), planes=planes, channels={1: "DAPI"}, rows=8,
@@ -86,3 +88,46 @@ def test_another_map_makes_another_plan(mapped, tmp_path):
     before = mapped().analysis
     (tmp_path / "map.csv").write_text(MAP.replace("1.5", "1.6"))
     assert mapped().analysis.plate_map != before.plate_map
+
+
+def test_concentrations_are_numbers_whatever_the_map_says(mapped, tmp_path):
+    found = mapped(content="Well;Drug;Dose\nA1;DMSO;0\nA2;X;1,5 uM\nB1;X;>10\nC1;X;?\n")
+    assert found.columns["Metadata_Dose"].dtype == float
+    assert found.columns["Metadata_Dose"].tolist()[:2] == [0, 1.5]
+    assert found.columns["Metadata_Dose_unit"].tolist() == [None, "uM", None]
+    assert (found.analysis.unit, found.analysis.unit_name) == ("Metadata_Dose_unit", "uM")
+    assert [(p.kind, p.well) for p in found.problems][:1] == [("unreadable concentration", "B01")]
+    assert "Plate map map.csv: 1 x unreadable concentration: B01." in found.analysis.notes
+    results = Results(tmp_path / "r")
+    write_well_map(found, results, "tables")
+    stored = read_table(results.plate_map)["Metadata_Dose"]
+    assert (stored.dtype, str(stored[2])) == (float, "nan")
+
+
+def test_roles_that_are_not_known_are_named_with_the_setting_that_decides(mapped):
+    words = "Well,Role,{}\nA1,control,{}\nA2,sample,X\nB1,sample,X\n"
+    notes = " ".join(mapped(content=words.format("Note", "a")).analysis.notes)
+    assert (
+        "analysis.negative and analysis.positive decide. Its values: 'sample' (2 wells), 'control' (1 well"
+        in notes
+    )
+    analysis = mapped(content=words.format("Drug", "DMSO 0.1%")).analysis
+    assert (analysis.role, analysis.negative) == ("Metadata_Drug", ("DMSO 0.1%",))
+    assert "no value of Role is known as a control, so Drug tells them" in analysis.notes[0]
+    assert "Values of Role: 'sample' (2 wells), 'control' (1 well" in analysis.notes[0]
+    assert "analysis.positive decides. Its other values: 'X' (2 wells)." in analysis.notes[2]
+
+
+def test_compounds_that_differ_in_case_or_spaces_are_told_and_not_merged(mapped):
+    found = mapped(content="Well,Drug\nA1,Tax ol\nA2,taxol\nB1,Y\n")
+    assert found.columns["Metadata_Drug"].tolist() == ["Tax ol", "taxol", "Y"]
+    assert any("'Tax ol', 'taxol' differ in case or spaces only" in note for note in found.analysis.notes)
+    assert not any(
+        "differ" in note for note in mapped(content="Well,Drug\nA1,X\nA2,Y\nB1,Z\n").analysis.notes
+    )
+
+
+def test_a_renamed_column_is_named_in_the_notes(mapped):
+    notes = mapped(content="Well,Drug,Site,\nA1,X,1,u\nA2,X,1,u\nB1,X,1,u\n").analysis.notes
+    assert any("column 'Site' is called Metadata_Map_Site" in note for note in notes)
+    assert any("column 4 has values but no name" in note for note in notes)

@@ -48,7 +48,19 @@ def test_encoding_and_delimiter_are_found_out(plate_map, encoding, delimiter, en
 
 @pytest.mark.parametrize(
     "header",
-    ["well", "Well", "WELL ID", "well_position", "Metadata_Well", "Well Name", "well_id", "Assay_Well"],
+    [
+        "well",
+        "Well",
+        "WELL ID",
+        "well_position",
+        "Metadata_Well",
+        "Well Name",
+        "well_id",
+        "Assay_Well",
+        "Vertiefung",
+        "Kavität",
+        "Puits",
+    ],
 )
 def test_the_usual_names_of_the_well_column_are_known(plate_map, header):
     assert plate_map(f"{header},x\nA1,1\n").wells == ("A01",)
@@ -108,6 +120,8 @@ def test_decimal_commas_of_semicolon_files_are_points(plate_map):
         ("well;dose\nA1;1,500\nA2;2,000\n", r"map\.csv, line 2: the comma in column 'dose'"),
         ("well;dose\nA1;0.5\nA2;1,5\n", r"'dose' has a comma in line 3 and a point in line 2"),
         ("well;dose\nA1;1,000,000\nA2;1,5\n", r"line 2: the comma in column 'dose'"),
+        ("well;dose\nA1;10\nA2;1.000\nA3;10.000\n", r"map\.csv, line 3: the point in column 'dose'"),
+        ("well;dose\nA1;0.000\nA2;1.000\n", "line 3: the point in column 'dose'"),
         ("well,dose\nA1,1,5\n", r"line 2: 3 fields under a header of 2"),
         ("well,dose\nA1,1\nA2,2\na01,3\n", r"well A01, in lines 2 and 4, that differ in 'dose'"),
         ("well,dose,dose\nA1,1,2\n", r"line 1: two columns are called 'dose'"),
@@ -124,6 +138,58 @@ def test_what_cannot_be_a_map_is_refused_with_its_lines(plate_map, text, problem
     with pytest.raises(PlateError, match=problem) as error:
         plate_map(text)
     assert error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("well;dose\nA1;0.500\nA2;1.000\n", (0.5, 1.0)),
+        ("well;dose\nA1;1.000\nA2;2.50\n", (1.0, 2.5)),
+        ("well,dose\nA1,1.000\nA2,2.000\n", (1.0, 2.0)),
+        ("well\tdose\nA1\t1.000\nA2\t10.000\n", (1.0, 10.0)),
+        ("well;dose\nA1;0.000\nA2;0.000\n", (0.0, 0.0)),
+    ],
+)
+def test_points_that_are_decimal_marks_are_read(plate_map, text, values):
+    assert plate_map(text).columns["Metadata_dose"] == values
+
+
+TITLED = "Plate map of 2024{0}\n\nWell{0}Compound\nA1{0}X\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "Plate map of 2024\n\nWell,Compound\nA1,X\n",
+            r"'Plate map of 2024' was found in the first row, .* header in line 3",
+        ),
+        (TITLED.format(","), r"'Plate map of 2024' was found in the first row, .* header in line 3"),
+        (TITLED.format(";"), r"'Plate map of 2024' was found in the first row, .* header in line 3"),
+        (",1,2,3\nA,x,x,x\nB,x,x,x\n", r"line 1: a grid of the plate's columns \(1 to 3\)"),
+        ("Compounds;;;\n;01;02;03\nA;x;x;x\n", r"line 2: a grid of the plate's columns \(1 to 3\)"),
+        ("Well Compound\nA01 X\n", "no column for the well; it has 'Well Compound'"),
+    ],
+)
+def test_what_stands_where_the_header_should_is_named(plate_map, text, problem):
+    with pytest.raises(PlateError, match=problem) as error:
+        plate_map(text)
+    for said in ("header must be the first row", "one row per well", "'Well'", "'well_position'"):
+        assert said in error.value.hint
+
+
+def test_comments_above_the_header_are_left_out(plate_map):
+    found = plate_map('# made by me, 2024; x\n"# and, ""you""",,\n\nWell,Compound,Dose\nA1,X,1\n')
+    assert (found.columns["Metadata_Compound"], found.lines) == (("X",), (5,))
+    assert plate_map("#well;x\nA1;3\n").columns["Metadata_x"] == (3,)
+    _, problems = plate_map("well,x\n#REF!,1\nA1,2\n").match(["A01"])
+    assert [(problem.kind, problem.well) for problem in problems] == [("unreadable well", "#REF!")]
+
+
+def test_the_plate_that_was_sought_and_found_are_named_once(plate_map):
+    with pytest.raises(PlateError, match=r"No row of .* is of plate 'P1' \(") as error:
+        plate_map("plate,well,x\n1,A1,1\n", barcode="P1")
+    assert str(error.value).count("'1'") == 1
 
 
 def test_a_missing_map_is_named(tmp_path):
@@ -261,6 +327,81 @@ def test_without_a_role_column_the_vehicle_is_the_negative_control():
     assert (roles.role, roles.negative) == ("Metadata_treatment", ("DMSO",))
     assert roles.is_negative(columns).tolist() == [True, False, False]
     assert not find_roles({"Metadata_x": [1.0]}).is_negative({"Metadata_x": [1.0]}).any()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "DMSO 0.1%",
+        "dmso (0.5% v/v)",
+        "DMSO_2",
+        "Vehicle control",
+        "untreated cells",
+        "mock-transfected",
+        "0.1 % DMSO",
+    ],
+)
+def test_a_vehicle_is_a_word_of_its_name(value):
+    assert find_roles({"Metadata_compound": [value, "X"]}).negative == (value,)
+
+
+@pytest.mark.parametrize("value", ["Taxol in DMSO", "DMSO + X", "mocetinostat", "DMSO positive control"])
+def test_a_compound_that_names_a_vehicle_is_none(value):
+    assert find_roles({"Metadata_compound": [value, "X"]}).negative == ()
+
+
+@pytest.mark.parametrize(("control", "sample"), [("control", "sample"), ("yes", "no"), (True, False), (1, 0)])
+def test_a_role_column_with_unknown_words_does_not_hide_the_vehicle(control, sample):
+    columns = {"Metadata_Control": [control, sample], "Metadata_Compound": ["DMSO", "X"]}
+    roles = find_roles(columns)
+    assert (roles.role, roles.negative, roles.passed) == (
+        "Metadata_Compound",
+        ("DMSO",),
+        ("Metadata_Control",),
+    )
+    assert find_roles(columns, role_column="Control").negative == ()
+    without = find_roles({"Metadata_Control": [control, sample]})
+    assert (without.role, without.negative, without.passed) == ("Metadata_Control", (), ())
+
+
+def test_the_second_column_of_roles_counts_where_the_first_has_no_known_word():
+    roles = find_roles({"Metadata_Control": ["yes", "no"], "Metadata_Role": ["neg", "pos"]})
+    assert (roles.role, roles.negative, roles.positive) == ("Metadata_Role", ("neg",), ("pos",))
+
+
+def test_asked_values_are_sought_in_the_compounds_too():
+    columns = {"Metadata_Role": ["control", "sample"], "Metadata_Compound": ["H2O", "X"]}
+    roles = find_roles(columns, negative=["h2o"])
+    assert (roles.role, roles.negative, roles.absent) == ("Metadata_Compound", ("H2O",), ())
+
+
+@pytest.mark.parametrize(
+    ("columns", "role", "negative", "positive"),
+    [
+        (
+            {"Metadata_pert_type": ["control"] * 2 + ["trt"], "Metadata_control_type": ["negcon", "poscon_cp", None]},
+            "Metadata_control_type", ("negcon",), ("poscon_cp",),
+        ),
+        (
+            {"Metadata_pert_type": ["control", "trt"], "Metadata_pert_iname": ["DMSO", "X"]},
+            "Metadata_pert_iname", ("DMSO",), (),
+        ),
+        (
+            {"Metadata_pert_type": ["ctl_vehicle", "ctl_untrt", "ctl_vector.cns", "trt_cp", "trt_poscon"]},
+            "Metadata_pert_type", ("ctl_untrt", "ctl_vector.cns", "ctl_vehicle"), ("trt_poscon",),
+        ),
+    ],
+)  # fmt: skip
+def test_the_words_of_broad_and_cmap_are_known(columns, role, negative, positive):
+    roles = find_roles(columns)
+    assert (roles.role, roles.negative, roles.positive) == (role, negative, positive)
+
+
+def test_asked_numbers_are_compared_as_numbers():
+    roles = find_roles({"Metadata_role": [1, 2, 3]}, negative=["1.0"], positive=[2.0, "03"])
+    assert (roles.negative, roles.positive, roles.absent) == (("1",), ("2",), ("03",))
+    roles = find_roles({"Metadata_role": [0.5, 1.0]}, negative=["0.50"])
+    assert (roles.negative, roles.absent) == (("0.5",), ())
 
 
 def test_settings_decide_over_names():
