@@ -262,7 +262,9 @@ def _absolute_map(reading: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(found, str | Path):
         return {**reading, "plate_map": str(Path(found).absolute())}
     if isinstance(found, Mapping):
-        files = {name: str(Path(found[name]).absolute()) for name in ("barcodes", "folder") if found.get(name)}
+        files = {
+            name: str(Path(found[name]).absolute()) for name in ("barcodes", "folder") if found.get(name)
+        }
         return {**reading, "plate_map": {**found, **files}}
     return dict(reading)
 

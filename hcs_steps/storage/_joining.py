@@ -182,9 +182,14 @@ def batches(paths: Sequence[Path], schema: Any, most: int) -> Iterator[Any]:
     for path in paths:
         with storage_errors("read", path), pq.ParquetFile(path) as file:
             try:
-                for batch in file.iter_batches(batch_size=most):
-                    if batch.num_rows:
-                        yield _fitted(pa.Table.from_batches([batch]), schema)
+                if (
+                    file.metadata.num_rows <= most
+                ):  # much quicker than as a batch, where there are many columns
+                    tables = iter([file.read()])
+                else:
+                    found = file.iter_batches(batch_size=most)
+                    tables = (pa.Table.from_batches([batch]) for batch in found)
+                yield from (_fitted(table, schema) for table in tables if table.num_rows)
             except pa.ArrowInvalid as error:
                 hint = "Return one type for a column from all units."
                 raise StorageError(f"Cannot join {path}: {error}.", hint=hint) from error
