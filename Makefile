@@ -36,6 +36,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/planning.py --rerun
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/functions.py
+	$(BIN)/python benchmarks/storing.py
+	$(BIN)/python benchmarks/report.py
 
 schemas: $(READY)
 	$(BIN)/hcs schemas config/schemas

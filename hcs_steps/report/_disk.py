@@ -102,6 +102,14 @@ def is_number(column: NDArray[Any]) -> bool:
     return column.dtype.kind in "iuf"
 
 
+def as_number(value: Any) -> float:
+    """A value of a table, a plate map or a record as a number, NaN if it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
 def as_text(value: Any) -> str:
     """A value of a plate map as people write it: no ``.0`` behind whole numbers, nothing for none."""
     if value is None or (isinstance(value, float | np.floating) and not np.isfinite(value)):

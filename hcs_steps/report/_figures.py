@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hcs_steps.report._disk import as_number
 from hcs_steps.report.model import ReportData
 from hcs_steps.report.plots import dose_plot, line_plot, strip_plot
 
@@ -61,7 +62,7 @@ def dose_figures(data: ReportData) -> tuple[Figure, ...]:
 
 def median_figures(data: ReportData) -> tuple[Figure, ...]:
     """The medians of rows and of columns, for the first readouts that have any."""
-    known = (row for row in data.medians if np.isfinite(_number(row["median"])))
+    known = (row for row in data.medians if np.isfinite(as_number(row["median"])))
     names = list(dict.fromkeys(str(row["feature"]) for row in known))
     chosen = [name for name in data.readouts if name in names] or names
     figures = []
@@ -77,8 +78,4 @@ def median_figures(data: ReportData) -> tuple[Figure, ...]:
 def _medians(rows: Iterable[Mapping[str, Any]], feature: str, kind: str) -> Iterable[tuple[str, float]]:
     for row in rows:
         if row["feature"] == feature and row["kind"] == kind:
-            yield str(row["name"]), _number(row["median"])
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
+            yield str(row["name"]), as_number(row["median"])

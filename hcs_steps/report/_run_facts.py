@@ -211,7 +211,7 @@ def _stage_cost(
     parts: dict[str, float] = {}
     for record in own:
         for name, value in _mapping(record.get("seconds")).items():
-            parts[str(name)] = parts.get(str(name), 0.0) + _number(value)
+            parts[str(name)] = parts.get(str(name), 0.0) + _amount(value)
     order = sorted(parts, key=lambda name: (name in MOVING, -parts[name]))
     return StageCost(
         name=stage.name,
@@ -223,9 +223,9 @@ def _stage_cost(
         max_seconds=max(seconds, default=float("nan")),
         total_seconds=total,
         predicted_mb=stage.mem_mb,
-        measured_mb=int(max((_number(record.get("peak_host_mb")) for record in own), default=0)),
+        measured_mb=int(max((_amount(record.get("peak_host_mb")) for record in own), default=0)),
         predicted_gpu_mb=stage.gpu_mem_mb if stage.gpu else 0,
-        measured_gpu_mb=int(max((_number(record.get("peak_gpu_mb")) for record in own), default=0)),
+        measured_gpu_mb=int(max((_amount(record.get("peak_gpu_mb")) for record in own), default=0)),
         devices=tuple(sorted({str(record.get("device") or "") for record in own} - {""})),
         shares=tuple((name, parts[name] / total) for name in order if total),
     )
@@ -233,8 +233,8 @@ def _stage_cost(
 
 def unit_seconds(record: Mapping[str, Any]) -> float:
     """The seconds of one unit in one stage: its steps, reading and writing."""
-    return sum(_number(value) for value in _mapping(record.get("seconds")).values())
+    return sum(_amount(value) for value in _mapping(record.get("seconds")).values())
 
 
-def _number(value: Any) -> float:
+def _amount(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else 0.0

@@ -14,7 +14,7 @@ from hcs_steps.plate.map_roles import value_text
 from hcs_steps.plate.wells import parse_well
 from hcs_steps.report import _run_facts as facts
 from hcs_steps.report import _wells
-from hcs_steps.report._disk import Columns, Disk, as_text, is_number, rows_of
+from hcs_steps.report._disk import Columns, Disk, as_number, as_text, is_number, rows_of
 from hcs_steps.report._run_facts import FailureFacts, RunFacts, StageCost
 from hcs_steps.report._wells import Feature, FlagFacts, WellState
 from hcs_steps.report.numbers import named_readouts, readouts_of
@@ -163,19 +163,11 @@ def _doses(
     fitted = {str(row["compound"]): str(row.get("unit") or "") for row in curves}
     for well, name in compounds.items():
         compound = as_text(name).strip()
-        amount = _number(amounts.get(well))
+        amount = as_number(amounts.get(well))
         if compound in found and roles.get(well) != NEGATIVE and amount >= 0:
             factor = _conversion(as_text(units.get(well)).strip(), fitted[compound])
             found[compound].append(dose(str(well), amount * factor))
     return {name: tuple(sorted(doses, key=lambda d: d.concentration)) for name, doses in found.items()}
-
-
-def _number(value: Any) -> float:
-    """A value of a plate map as a number, NaN if it is none."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")
 
 
 def _conversion(unit: str, other: str) -> float:

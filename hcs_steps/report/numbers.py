@@ -160,14 +160,7 @@ def _doses(
     if not (analysis.compound and analysis.concentration and readouts):
         return {}
     units = profiles[analysis.unit].tolist() if analysis.unit else analysis.unit_name
-    amounts = np.array([_number(value) for value in profiles[analysis.concentration].tolist()], np.float64)
+    amounts = profiles[analysis.concentration].astype(np.float64)
     amounts[positive & (amounts == 0)] = np.nan
     values = np.column_stack([profiles[name] for name in readouts])
     return fit_plate(profiles[analysis.compound].tolist(), amounts, units, values, readouts, negative)
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):  # no number, such as the text of a remark
-        return float("nan")

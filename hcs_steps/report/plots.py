@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hcs_steps.report._disk import as_number
 from hcs_steps.report.model import NEGATIVE, POSITIVE, Dose
 
 Floats = NDArray[np.float64]
@@ -89,7 +90,7 @@ def dose_plot(doses: Sequence[Dose], row: Mapping[str, Any], key: str) -> str:
     keep = np.isfinite(x) & np.isfinite(y)
     x, y = x[keep], y[keep]
     positive = x[x > 0]
-    ec50 = _number(row.get("ec50"))
+    ec50 = as_number(row.get("ec50"))
     shown = positive if positive.size or not ec50 > 0 else np.array([ec50 / 30, ec50 * 30])
 
     def draw(axes: Any) -> None:
@@ -113,11 +114,11 @@ def dose_plot(doses: Sequence[Dose], row: Mapping[str, Any], key: str) -> str:
 
 
 def _draw_fit(axes: Any, row: Mapping[str, Any], x: Floats, logistic: Callable[..., Any]) -> None:
-    values = {name: _number(row.get(name)) for name in ("bottom", "top", "ec50", "hill")}
+    values = {name: as_number(row.get(name)) for name in ("bottom", "top", "ec50", "hill")}
     if not all(np.isfinite(value) for value in values.values()):
         return
     axes.plot(x, logistic(x, **values), "-", color="#111111", linewidth=1.2)
-    low, high, ec50 = _number(row.get("ec50_low")), _number(row.get("ec50_high")), values["ec50"]
+    low, high, ec50 = as_number(row.get("ec50_low")), as_number(row.get("ec50_high")), values["ec50"]
     inside = axes.get_xlim()
     if np.isfinite(low) and np.isfinite(high):
         axes.axvspan(
@@ -171,10 +172,6 @@ def line_plot(names: Sequence[str], values: Sequence[float], key: str) -> str:
 def _finite(values: Iterable[float]) -> Floats:
     array = np.asarray(list(values), np.float64)
     return array[np.isfinite(array)]
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
 
 
 def svg_plot(draw: Callable[[Any], None], width: int, height: int, key: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from hcs_steps.errors import ConfigError
 from hcs_steps.report import plots
+from hcs_steps.report._disk import as_number
 from hcs_steps.report._screen_plates import (
     DONE,
     FAILED,
@@ -73,7 +74,7 @@ def render(
 ) -> str:
     """The page as HTML."""
     controls = [control_rows(plate, readouts) for plate in plates]
-    series = {name: [_number(rows.get(name, {}).get("z_prime")) for rows in controls] for name in readouts}
+    series = {name: [as_number(rows.get(name, {}).get("z_prime")) for rows in controls] for name in readouts}
     counts = Counter(plate.state for plate in plates)
     return str(
         _template().render(
@@ -187,10 +188,6 @@ def _level(counts: Mapping[str, int], total: int, joined: JoinedTables) -> str:
 
 def _plates(count: int) -> str:
     return f"{count} plate{'' if count == 1 else 's'}"
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
 
 
 def _asset(name: str) -> str:

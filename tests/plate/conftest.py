@@ -1,8 +1,7 @@
-"""Fixtures: the folder of real plates (skipped with a reason when absent) and small synthetic ones."""
+"""Small synthetic plates."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,6 @@ import pytest
 
 from hcs_steps.plate import Inventory, tiff_header
 from hcs_steps.plate.synthetic import make_plate
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def real_data() -> Callable[[str], Path]:
-    root = Path(os.environ.get("HCS_STEPS_DATA", REPOSITORY.parent / "shared" / "data"))
-
-    def find(relative: str) -> Path:
-        path = root / relative
-        if not path.exists():
-            pytest.skip(f"real data {relative} is not in {root}; set HCS_STEPS_DATA")
-        return path
-
-    return find
 
 
 @pytest.fixture
