@@ -47,9 +47,11 @@ def _one(plan_path: Path, marker: str | None, log: str | None) -> int:
     log_to(log)
     stage = plan.stage(REPORT)
     failed = False if marker else _refresh_tables(plan, results)
-    outcome = Runner(plan, results, log=log or "", force=True).run(stage, [PLATE_UNIT])
+    outcome = Runner(plan, results, log=log or "", force=not marker).run(stage, [PLATE_UNIT])
     if outcome.failed:
         write_text(results.report, _excuse(plan, results, outcome))
+    if outcome.skipped:
+        results.report.touch()  # or Snakemake takes it for older than what it was made of
     if marker:
         write_marker(Path(marker), stage.name, PLATE_UNIT, outcome.done, outcome.failed, outcome.blocked)
         return 0

@@ -16,7 +16,7 @@ from hcs_steps.results import Results
 from hcs_steps.run.measure import environment
 from hcs_steps.run.records import open_failures, read_json, write_marker
 from hcs_steps.run.runner import Runner
-from hcs_steps.storage.atomic import write_json, write_text
+from hcs_steps.storage import sweep_store, write_json, write_text
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,6 +52,8 @@ def finish(arguments: argparse.Namespace) -> int:
     """Write run.json, say which units failed; 1 if any did, else write the marker."""
     plan_path = Path(arguments.plan)
     plan, results = Plan.load(plan_path), Results(plan_path.parent)
+    for store in results.images.glob("*"):
+        sweep_store(store)
     failures = open_failures(plan, results)
     failed = sorted({failure["unit"] for failure in failures})
     incomplete = {stage.name: _not_done(results, plan, stage.name) for stage in plan.stages}

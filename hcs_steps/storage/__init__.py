@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 from hcs_steps.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from hcs_steps.storage._placeholder import (
+        sweep_store,
+    )
     from hcs_steps.storage.atomic import (
         checksum_file,
         checksum_tree,
@@ -77,6 +80,7 @@ __all__ = [
     "read_table",
     "remove_path",
     "sweep_leftovers",
+    "sweep_store",
     "table_csv",
     "write_array",
     "write_bytes",
@@ -100,6 +104,7 @@ __getattr__ = lazy_names(
             "write_json",
             "write_text",
         ],
+        "hcs_steps.storage._placeholder": ["sweep_store"],
         "hcs_steps.storage.memory": ["MemoryStore"],
         "hcs_steps.storage.ome_zarr": ["OmeZarrStore"],
         "hcs_steps.storage.protocol": [

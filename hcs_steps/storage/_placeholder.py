@@ -253,3 +253,9 @@ def content_of(path: Path) -> bytes | None:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def sweep_store(folder: Path) -> None:
+    """Remove what killed declarations left in a store, once no process declares it any more."""
+    for place in (folder, *folder.glob("[A-Z]*/[0-9]*")):
+        sweep_leftovers(place / _TEMPORARY)

@@ -46,8 +46,10 @@ def test_intermediate_backends_give_the_same_bytes(tmp_path: Path) -> None:
         assert all(run.finished[stage] == 2 for stage in stages)
         assert len(stages) == (1 if backend == "memory" else 4)
         results = lab.root / "results" / backend / "P1"
+        # In one job the labels join the images that they were found in; otherwise these are a stage's own.
+        store = "composite" if backend == "memory" else "count"
         found[backend] = (
-            contents(results / "images" / "count.ome.zarr"),
+            contents(results / "images" / f"{store}.ome.zarr"),
             contents(results / "tables"),
         )
     assert found["memory"][0]

@@ -374,3 +374,14 @@ def test_meta_of_placeholders_is_that_of_images(announced, plate):
     assert shown == [(channel["label"], channel["color"]) for channel in image["omero"]["channels"]]
     assert waiting["omero"]["channels"][0]["window"] == {"min": 0, "max": 65535, "start": 0, "end": 65535}
     assert "not there" in waiting["multiscales"][0]["name"]
+
+
+def test_what_killed_declarations_left_is_swept_from_a_store(tmp_path):
+    left = [tmp_path / ".expected.tmp-12-0badcafe", tmp_path / "A" / "01" / ".expected.tmp-13-1badcafe"]
+    kept = tmp_path / "A" / "01" / "1"
+    for folder in (*left, kept):
+        folder.mkdir(parents=True)
+        (folder / "zarr.json").write_text("{}")
+    sweep_store(tmp_path)
+    assert not any(folder.exists() for folder in left)
+    assert (kept / "zarr.json").is_file()
