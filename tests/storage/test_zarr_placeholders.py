@@ -17,7 +17,15 @@ import pytest
 import zarr
 
 from hcs_steps.errors import StorageError
-from hcs_steps.storage import ImageMeta, OmeZarrStore, PlaneKey, _placeholder, atomic, checksum_tree, sweep_store
+from hcs_steps.storage import (
+    ImageMeta,
+    OmeZarrStore,
+    PlaneKey,
+    _placeholder,
+    atomic,
+    checksum_tree,
+    sweep_store,
+)
 from hcs_steps.storage.protocol import Expected
 
 VERSIONS = ["0.5", "0.4"]
