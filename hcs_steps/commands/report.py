@@ -10,13 +10,13 @@ from pathlib import Path
 from hcs_steps.commands.step import log_to
 from hcs_steps.compile.plan import PLATE_UNIT, Plan
 from hcs_steps.compile.stages import CONSOLIDATE, REPORT
-from hcs_steps.emit.prepare import plate_pipeline, results_folder
+from hcs_steps.emit.prepare import configured_results
 from hcs_steps.errors import ConfigError, HcsError
 from hcs_steps.results import Results
 from hcs_steps.run.claim import claim
 from hcs_steps.run.records import read_json, write_marker
 from hcs_steps.run.runner import Outcome, Runner
-from hcs_steps.settings import load_settings, plate_ids
+from hcs_steps.settings import load_settings
 from hcs_steps.storage.atomic import write_text
 
 
@@ -104,8 +104,4 @@ def _screen(config: Path) -> int:
 def _plates(config: Path) -> tuple[Path, list[Results]]:
     """The output folder and the results of all plates of a configuration."""
     settings = load_settings(config)
-    folders = [
-        Results(results_folder(settings.output, name, plate_pipeline(plate)))
-        for plate, name in zip(settings.plates, plate_ids(settings.plates), strict=True)
-    ]
-    return settings.output, folders
+    return settings.output, list(configured_results(settings).values())

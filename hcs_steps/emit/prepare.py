@@ -84,6 +84,14 @@ def results_folder(output: Path, name: str, pipeline: Pipeline) -> Path:
     return (paths.global_output_folder or output) / f"{name}{suffix}"
 
 
+def configured_results(settings: WorkflowSettings) -> dict[str, Results]:
+    """Where the results of each plate of a configuration are, by the plate's id; nothing is read but pipelines."""
+    named = zip(plate_ids(settings.plates), settings.plates, strict=True)
+    return {
+        name: Results(results_folder(settings.output, name, plate_pipeline(plate))) for name, plate in named
+    }
+
+
 def compile_options(
     plate: PlateSettings,
     name: str,

@@ -21,7 +21,7 @@ from hcs_steps.errors import HcsError
 from hcs_steps.results import Results
 from hcs_steps.run.claim import claim
 from hcs_steps.run.records import all_attempts
-from hcs_steps.settings import parse_settings, plate_ids
+from hcs_steps.settings import parse_settings
 
 FINISH = "finish"
 """The rule that turns open failures into the exit code."""
@@ -185,10 +185,8 @@ def refuse(error: HcsError) -> NoReturn:
 
 def _load_plans(settings: Any) -> dict[str, Plan]:
     """The plans that the main process has written, by results folder."""
-    from hcs_steps.emit.prepare import plate_pipeline, results_folder
+    from hcs_steps.emit.prepare import configured_results
 
-    folders = [
-        results_folder(settings.output, name, plate_pipeline(plate))
-        for plate, name in zip(settings.plates, plate_ids(settings.plates), strict=True)
-    ]
-    return {folder.as_posix(): Plan.load(Results(folder).plan) for folder in folders}
+    return {
+        results.root.as_posix(): Plan.load(results.plan) for results in configured_results(settings).values()
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
 from hcs_steps.report.fields import Field, FieldCount, counts_in, field_rows
 from hcs_steps.report.numbers import PlateNumbers, in_role, plate_numbers
 from hcs_steps.report.profiles import well_profiles
-from hcs_steps.report.summary import Records, failures_csv, table_channels, table_entries, well_rows
+from hcs_steps.report.summary import Entry, Records, failures_csv, table_channels, table_entries, well_rows
 from hcs_steps.results import Results
 from hcs_steps.run.made import Made
 from hcs_steps.run.records import open_failures
@@ -110,9 +110,8 @@ def with_well_map(columns: Columns, well_map: Columns) -> Columns:
     return {name: columns[name] for name in names[:first]} | added | {n: columns[n] for n in names[first:]}
 
 
-def _images(plan: Plan, results: Results, entries: Iterable[tuple[str, str, Mapping[str, Any]]]) -> Columns:
+def _images(plan: Plan, results: Results, entries: Sequence[Entry]) -> Columns:
     """One row per field, without the columns of the plate map."""
-    entries = list(entries)
     several = {table for table, channels in table_channels(entries).items() if len(channels) > 1}
     return field_rows(
         plan.plate.id,
@@ -132,9 +131,7 @@ def _fields(plan: Plan) -> Iterator[Field]:
             yield Field(unit.well, key.site, key.z_index, key.timepoint)
 
 
-def _counts(
-    plan: Plan, entries: Iterable[tuple[str, str, Mapping[str, Any]]], several: set[str]
-) -> Iterator[FieldCount]:
+def _counts(plan: Plan, entries: Sequence[Entry], several: set[str]) -> Iterator[FieldCount]:
     for table, unit, entry in entries:
         if plan.tables[table].rows == "objects" and unit != PLATE_UNIT:
             for count in counts_in(table, plan.units[unit].well, entry):
@@ -144,12 +141,11 @@ def _counts(
 def _profile(
     plan: Plan,
     results: Results,
-    entries: Iterable[tuple[str, str, Mapping[str, Any]]],
+    entries: Sequence[Entry],
     well_map: Columns,
     tables: _Tables,
 ) -> None:
     """Write the wells' profiles and what follows from them."""
-    entries = list(entries)
     parts: dict[str, dict[str, list[Path]]] = {}
     for name in _profiled(plan):
         parts[name] = {}
@@ -179,7 +175,7 @@ def _profile(
         _summarise(plan, results, made, tables.made)
 
 
-def _pooled(plan: Plan, entries: Iterable[tuple[str, str, Mapping[str, Any]]]) -> list[str]:
+def _pooled(plan: Plan, entries: Sequence[Entry]) -> list[str]:
     """What to know of the counts and profiles of a plate with several time points or z planes."""
     planes = [
         plane

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hcs_steps.errors import StorageError
 from hcs_steps.plate.wells import parse_well
-from hcs_steps.report.profiles import feature_name
+from hcs_steps.report.profiles import count_name, feature_name
 from hcs_steps.storage.tables import read_table
 
 KEYS = ("Metadata_Well", "Metadata_Site", "Metadata_Z", "Metadata_Timepoint")
@@ -79,8 +79,7 @@ def field_rows(
     found: dict[str, dict[Field, Any]] = {}
     order = set(fields)
     for count in counts:
-        name = f"Count_{count.table}_{count.channel}" if count.channel else f"Count_{count.table}"
-        column = found.setdefault(name, {})
+        column = found.setdefault(count_name(count.table, count.channel), {})
         column[count.field] = column.get(count.field, 0.0) + count.rows
         order.add(count.field)
     measured: dict[str, dict[Field, Any]] = {}

@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from hcs_steps.plate.wells import compact_wells
 from hcs_steps.report import _figures
+from hcs_steps.report._assets import asset, template
 from hcs_steps.report._embedded import DIGITS, SCORE_DIGITS, data_address, pictures_json, plate_json
 from hcs_steps.report.model import ReportData, collect
 from hcs_steps.results import Results
@@ -74,12 +74,12 @@ def write_report(plan: Plan, results: Results, pictures: PlatePictures | None = 
 
 def render(data: ReportData, pictures: PlatePictures | None = None) -> str:
     """The page of a plate as HTML; without ``pictures`` the montage is left out."""
-    script = _asset("page.js")
+    script = asset("page.js")
     readouts = set(data.readouts)
     return str(
         _template().render(
             data=data,
-            style=_asset("page.css"),
+            style=asset("page.css"),
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             verdict=verdict(data),
@@ -105,22 +105,16 @@ def render(data: ReportData, pictures: PlatePictures | None = None) -> str:
 
 
 @cache
-def _asset(name: str) -> str:
-    return (files("hcs_steps.report") / "assets" / name).read_text(encoding="utf-8")
-
-
-@cache
 def _template() -> Any:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        short=short, exact=exact, duration=duration, wells=compact_wells, percent=percent, moment=moment
-    )
-    environment.globals.update(z_word=z_word, edge_word=edge_word)
-    return environment.from_string(_asset("page.html"))
+    filters: dict[str, Callable[..., Any]] = {
+        "short": short,
+        "exact": exact,
+        "duration": duration,
+        "wells": compact_wells,
+        "percent": percent,
+        "moment": moment,
+    }
+    return template("page.html", filters, {"z_word": z_word, "edge_word": edge_word})
 
 
 def verdict(data: ReportData) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hcs_steps.errors import ConfigError, PlateError, nearest
 from hcs_steps.report._well_objects import Columns, Floats, objects_by_channel
+from hcs_steps.statistics._robust import MAD_SCALE
 
 AGGREGATES = ("median", "mean", "mad", "sd")
 """``mad`` is the median absolute deviation from the median, not scaled; ``sd`` the standard deviation of a sample
@@ -24,9 +25,6 @@ AGGREGATES = ("median", "mean", "mad", "sd")
 
 CELLS = "Cells_"
 """Goes before the features of objects that name no compartment, so that pycytominer takes them for features."""
-
-TO_SD = 1.4826
-"""MAD of a normal distribution times this is its standard deviation."""
 
 ROUNDING = 1e-12
 """A MAD below this part of the median is what rounding leaves of a constant."""
@@ -43,6 +41,11 @@ def feature_name(table: str, column: str, channel: str = "", compartment: str = 
     """
     name = column if _COMPARTMENT.fullmatch(column) else f"{compartment}{table}_{column}"
     return f"{name}_{channel}" if channel else name
+
+
+def count_name(table: str, channel: str = "") -> str:
+    """The column with the number of a table's rows; ``channel`` goes behind it where a table has rows of several."""
+    return f"Count_{table}_{channel}" if channel else f"Count_{table}"
 
 
 def well_profiles(
@@ -138,9 +141,9 @@ def _counts(
     columns: dict[str, Floats] = {}
     for table, channels in order.items():
         for channel in channels:
-            behind = f"_{channel}" if len(channels) > 1 else ""
+            name = count_name(table, channel if len(channels) > 1 else "")
             number = counts.get((table, channel), np.zeros(rows))
-            columns[f"Count_{table}{behind}"] = np.where(measured[table], number, np.nan)
+            columns[name] = np.where(measured[table], number, np.nan)
     return columns
 
 
@@ -215,5 +218,5 @@ def normalize(columns: Mapping[str, NDArray[Any]], reference: NDArray[np.bool_])
             constant.append(name)
             result[name] = np.full(len(values), np.nan)
         else:
-            result[name] = (values - median) / (TO_SD * deviation)
+            result[name] = (values - median) / (MAD_SCALE * deviation)
     return Normalized(result, int(reference.sum()), tuple(constant))

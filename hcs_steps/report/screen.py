@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from hcs_steps.errors import ConfigError
 from hcs_steps.report import plots
+from hcs_steps.report._assets import asset, template
 from hcs_steps.report._disk import as_number
 from hcs_steps.report._screen_plates import (
     DONE,
@@ -78,7 +78,7 @@ def render(
     counts = Counter(plate.state for plate in plates)
     return str(
         _template().render(
-            style=_asset("page.css"),
+            style=asset("page.css"),
             plates=plates,
             controls=controls,
             readouts=readouts,
@@ -190,19 +190,8 @@ def _plates(count: int) -> str:
     return f"{count} plate{'' if count == 1 else 's'}"
 
 
-def _asset(name: str) -> str:
-    return (files("hcs_steps.report") / "assets" / name).read_text(encoding="utf-8")
-
-
 def _template() -> Any:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    filters: dict[str, Callable[..., Any]] = {"short": short, "moment": _moment, "z_word": z_word}
-    environment.filters.update(filters)
-    return environment.from_string(_asset("screen.html"))
+    return template("screen.html", {"short": short, "moment": _moment, "z_word": z_word}, {})
 
 
 def _moment(text: str) -> str:

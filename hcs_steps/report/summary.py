@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hcs_steps.compile.plan import PLATE_UNIT, Plan
+from hcs_steps.report.profiles import count_name
 from hcs_steps.storage.tables import table_csv
 
 Records = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -73,7 +74,7 @@ def _counts(plan: Plan, records: Records) -> dict[str, dict[str, int]]:
         own = counts.setdefault(unit, {})
         for _, channel, _, _, rows in entry["planes"]:
             label = entry["channels"].get(str(channel), str(channel))
-            column = f"Count_{table}_{label}" if len(channels[table]) > 1 else f"Count_{table}"
+            column = count_name(table, label if len(channels[table]) > 1 else "")
             own[column] = own.get(column, 0) + rows
     return counts
 

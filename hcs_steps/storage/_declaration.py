@@ -18,6 +18,7 @@ from hcs_steps.storage import _ngff
 from hcs_steps.storage._dialect import DIALECTS, Dialect
 from hcs_steps.storage._names import well_position
 from hcs_steps.storage._placeholder import (
+    ABANDONED_S,
     Files,
     Outlook,
     Placeholder,
@@ -28,9 +29,6 @@ from hcs_steps.storage._placeholder import (
 )
 from hcs_steps.storage.atomic import json_bytes, storage_errors, sweep_leftovers, write_bytes
 from hcs_steps.storage.protocol import StoreSpec
-
-_ABANDONED_S = 3600.0
-"""Age after which a temporary file beside shared metadata cannot belong to a live process any more."""
 
 _AT_ONCE = 4
 """Wells that are declared at a time: flushing their metadata is mostly waiting."""
@@ -123,7 +121,7 @@ class Declaration:
         """Write what every process would write alike; processes that race replace it by the same bytes."""
         for name, content in files.items():
             if content_of(folder / name) != content:
-                sweep_leftovers(folder / name, older_than=_ABANDONED_S)
+                sweep_leftovers(folder / name, older_than=ABANDONED_S)
                 write_bytes(folder / name, content)
         others = {name for each in DIALECTS.values() for name in each.files} - set(self.dialect.files)
         for name in others:  # a group of two versions would be read as either

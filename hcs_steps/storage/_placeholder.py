@@ -37,8 +37,8 @@ STATE = "expected"
 """What a placeholder says of itself."""
 
 _TEMPORARY = "expected"
-_ABANDONED_S = 3600.0
-"""Age after which a temporary folder cannot belong to a live process any more."""
+ABANDONED_S = 3600.0
+"""Age after which something temporary beside what is shared cannot belong to a live process any more."""
 
 TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 """Errors of a folder that is renamed onto one with something in it."""
@@ -107,7 +107,7 @@ def placeholders(
     spec: StoreSpec, dialect: Dialect, wanted: Iterable[Outlook]
 ) -> Iterator[dict[Outlook, Placeholder]]:
     """The placeholder of every outlook. Not even its name tells the well, so wells that look alike share it."""
-    sweep_leftovers(spec.path / _TEMPORARY, older_than=_ABANDONED_S)
+    sweep_leftovers(spec.path / _TEMPORARY, older_than=ABANDONED_S)
     with _temporary(spec.path) as folder:
         yield {
             outlook: _placeholder(spec, dialect, outlook, f"{folder}/{number}")
@@ -153,7 +153,7 @@ def put_placeholders(well: Path, dialect: Dialect, wanted: Mapping[int, Placehol
         }
         if not wanted:
             return
-        sweep_leftovers(well / _TEMPORARY, older_than=_ABANDONED_S)
+        sweep_leftovers(well / _TEMPORARY, older_than=ABANDONED_S)
         with _temporary(well) as temporary:
             for site, each in wanted.items():
                 if _free(f"{well}/{site}", dialect, each):
