@@ -23,7 +23,8 @@ from hcs_steps.commands.lab import lay_out
 from hcs_steps.compile import compile_plate
 from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
 from hcs_steps.compile.units import key_of
-from hcs_steps.emit.prepare import check_folders, compile_options, open_configured, results_folder
+from hcs_steps.emit.configured import results_folder
+from hcs_steps.emit.prepare import check_folders, compile_options, open_configured
 from hcs_steps.emit.wells import map_wells
 from hcs_steps.errors import ConfigError, HcsError, PipelineError
 from hcs_steps.pipeline.config import GlobalPipelineConfig
@@ -35,7 +36,7 @@ from hcs_steps.run.devices import visible_gpus
 from hcs_steps.run.records import open_failures, valid_record
 from hcs_steps.run.runner import Runner
 from hcs_steps.run.unit import ProcessingContext
-from hcs_steps.settings import PlateSettings, Select, parse_settings, plate_ids
+from hcs_steps.settings import PlateSettings, Select, WorkflowSettings, parse_settings, plate_ids
 from hcs_steps.storage import StorageRegistry
 from hcs_steps.storage.atomic import write_text
 
@@ -124,12 +125,15 @@ class PipelineOrchestrator:
         Raises `CompileError` with everything that is wrong.
         """
         inventory = self._inventory()
-        settings = PlateSettings(path=self.plate_path, select=Select(wells=plain(well_filter)))
-        (name,) = plate_ids([settings])
-        analysis = map_wells(self._settings, name, inventory).analysis
-        options = compile_options(
-            settings, name, self._search_path(), self.storage_registry.references(), analysis
+        plate = PlateSettings(path=self.plate_path, select=Select(wells=plain(well_filter)))
+        settings = WorkflowSettings(
+            plates=[plate],
+            storage_backends=dict(self.storage_registry.references()),
+            search_path=[Path(folder) for folder in self._search_path()[1:]],
         )
+        (name,) = plate_ids([plate])
+        analysis = map_wells(self._settings, name, inventory).analysis
+        options = compile_options(settings, plate, name, self.workspace_path, analysis)
         plan = compile_plate(inventory, Pipeline(steps, config=self._config()), options)
         by_well: dict[str, dict[Any, Any]] = {}
         for plane in inventory.planes:
@@ -235,7 +239,8 @@ class PipelineOrchestrator:
 
         def result(unit: str, well: str, stages: Sequence[StagePlan]) -> UnitResult:
             found = {
-                s.name: valid_record(self.results, s.name, unit, runner.fingerprint(s, unit)) for s in stages
+                s.name: valid_record(self.results, s.name, unit, runner.fingerprint(s, unit), files=False)
+                for s in stages
             }
             records = {name: record for name, record in found.items() if record is not None}
             undone = [s for s in stages if s.name not in records]
@@ -246,7 +251,7 @@ class PipelineOrchestrator:
 
         collected = {
             unit: result(
-                unit, context.well, [s for s in plan.stages if s.scope == "unit" and plan.in_stage(s, unit)]
+                unit, context.well, [plan.stage(name) for name in plan.stages_of(unit)]
             )
             for unit, context in contexts.items()
         }

@@ -29,8 +29,26 @@ class Results:
 
     @property
     def run(self) -> Path:
-        """What ran, and how it ended."""
+        """What ran last, and how it ended or how far it is."""
         return self.root / "run.json"
+
+    @property
+    def runs_folder(self) -> Path:
+        """Folder of what ran before, by run id."""
+        return self.root / "runs"
+
+    @property
+    def outputs_index(self) -> Path:
+        """What there is, by unit and kind."""
+        return self.root / "processing_results.yaml"
+
+    def plan_copy(self, plan_hash: str) -> Path:
+        """A plan that ran, kept for as long as records name it."""
+        return self.root / "plans" / f"{plan_hash}.json"
+
+    def gate(self, stage: str) -> Path:
+        """That the results of a gated stage have been shown."""
+        return self.root / "gates" / f"{stage}.json"
 
     @property
     def lock(self) -> Path:
@@ -55,6 +73,10 @@ class Results:
     def record(self, stage: str, unit: str) -> Path:
         """The checkpoint of a unit in a stage."""
         return self.root / "records" / stage / f"{unit}.json"
+
+    def running(self, stage: str, unit: str) -> Path:
+        """That a unit is being computed: where, since when, and how far it is."""
+        return self.root / "running" / stage / f"{unit}.json"
 
     def failure(self, stage: str, unit: str) -> Path:
         """The open failure of a unit in a stage."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from hcs_steps.errors import ConfigError
+from hcs_steps.pipeline._yaml import check_values
 from hcs_steps.pipeline.config import Model
 from hcs_steps.pipeline.enums import GpuPolicy, MissingPolicy
 from hcs_steps.pipeline.files import load_yaml, validation_error
+from hcs_steps.pipeline.modes import FULL
+from hcs_steps.run_settings import OnFinishSettings, OrchestrationConfig
 
 Values = int | str | list[int | str]
 
@@ -122,7 +126,7 @@ class PlateDefaults(Model):
     """A file-name pattern with named groups, for plates of no known format."""
     channels: dict[int, str] | None = None
     """Channel number -> name, over the plate's own names."""
-    pixel_size_um: float | None = Field(default=None, gt=0)
+    pixel_size_um: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Edge length of a pixel in micrometres, over the plate's metadata."""
     grid: str | GridSettings | None = None
     """How the sites of a well are laid out (``5x5``, ``5x5 by columns snake``), where the plate does not say."""
@@ -173,6 +177,22 @@ class WorkflowSettings(Model):
     """Storage backends of one's own: name -> ``package.module:factory``."""
     search_path: list[Path] = Field(default_factory=list)
     """Folders, besides the working directory, whose modules hold step functions and storage backends."""
+    mode: str = FULL
+    """Which part of the work is done: a mode of the pipelines."""
+    from_step: str | None = None
+    """Stages before this step are not run; what they have made is used."""
+    until: str | None = None
+    """Stages after this step are not run."""
+    only_plates: list[str] | None = None
+    """Of the plates above, only these, by name."""
+    only_wells: Any = None
+    """Only these wells are computed (a well filter, or one for each plate by name); tables and page are made of all
+    that there is.
+    """
+    orchestration: OrchestrationConfig = Field(default_factory=OrchestrationConfig)
+    """What stops a run, what is tried again, what stages are given."""
+    on_finish: OnFinishSettings | None = None
+    """Who is told when a run has ended."""
 
     @field_validator("output")
     @classmethod
@@ -181,12 +201,20 @@ class WorkflowSettings(Model):
             raise ValueError("must not hold braces, which mean wildcards to Snakemake")
         return value
 
+    @field_validator("only_plates", mode="before")
+    @classmethod
+    def _plate_names(cls, value: Any) -> Any:
+        if value is None or isinstance(value, list):
+            return value
+        return [name.strip() for name in str(value).split(",") if name.strip()]
+
 
 def parse_settings(config: Mapping[str, Any], where: str = "config/config.yaml") -> WorkflowSettings:
     """The settings in a configuration mapping; each plate inherits what it does not set from ``defaults``.
 
     Raises `ConfigError` that names every unknown key and wrong type.
     """
+    check_values(config, where=where)
     try:
         defaults = WorkflowSettings.model_validate(dict(config)).defaults
         given = defaults.model_dump(exclude_unset=True)
@@ -209,7 +237,7 @@ def _over(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
 
 def load_settings(path: Path) -> WorkflowSettings:
     """The settings in a file."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, of any text
         raise ConfigError(f"There is no configuration file {path}.", hint="Run 'hcs init FOLDER' to get one.")
     return parse_settings(load_yaml(path), str(path))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
+from typing import Any
 
 import pytest
 
@@ -37,3 +38,51 @@ def real_data() -> Callable[[str], Path]:
         return path
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_plan() -> Callable[..., Any]:
+    """Makes plans of small plates in memory."""
+    from hcs_steps.compile import CompileOptions, compile_plate
+    from hcs_steps.pipeline import FunctionStep, GlobalPipelineConfig, Pipeline
+    from hcs_steps.plate.inventory import Inventory, Plane
+
+    def make_plan(
+        *steps: str,
+        pipeline: str = "count",
+        wells: Iterable[str] = ("A01", "B02"),
+        plate: str = "P1",
+        radius: int = 5,
+        filters: Mapping[str, str] = MappingProxyType({}),
+    ) -> Any:
+        """Every step is a tophat of its own stage, and is called as given."""
+        planes = tuple(
+            Plane(w, s, 1, 1, 1, f"{w}{s}.tif", 0, 9, 9, 64, 64, "uint16") for w in wells for s in (1, 2)
+        )
+        inventory = Inventory(
+            plate_path=f"/{plate}",
+            name=plate,
+            format="test",
+            evidence=(),
+            planes=planes,
+            channels={1: "DAPI"},
+            rows=8,
+            columns=12,
+            grid_dimensions=None,
+            pixel_size_um=0.65,
+            pixel_size_source="metadata",
+            missing=(),
+            problems=(),
+            disagreements=(),
+            digest="digest",
+        )
+        made = [
+            FunctionStep(("tophat", {"selem_radius": radius}), name=name, well_filter=filters.get(name))
+            for name in steps
+        ]
+        config = GlobalPipelineConfig(vfs={"intermediate_backend": "disk"})  # type: ignore[arg-type]
+        return compile_plate(
+            inventory, Pipeline(made, name=pipeline, config=config), CompileOptions(plate_id=plate)
+        )
+
+    return make_plan

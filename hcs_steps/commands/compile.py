@@ -66,7 +66,7 @@ def show(prepared: Prepared, console: Console) -> None:
             str(len(plan.units_of(stage))),
             str(len(jobs)),
             f"{stage.mem_mb:,} MB",
-            gpu,
+            "left out" if stage.skipped else gpu,
         )
     console.print(table)
     console.print(f"results: {prepared.results.root}", highlight=False)

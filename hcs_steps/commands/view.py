@@ -115,16 +115,15 @@ def well_image(store: Path, well: str) -> Path:
 
 def _results_of(name: str, config: Path) -> Results:
     """The results folder of a plate of the configuration."""
-    from hcs_steps.emit.prepare import plate_pipeline, results_folder
-    from hcs_steps.settings import load_settings, plate_ids
+    from hcs_steps.emit.prepare import configured_results
+    from hcs_steps.settings import load_settings
 
-    settings = load_settings(config)
-    plates = dict(zip(plate_ids(settings.plates), settings.plates, strict=True))
+    plates = configured_results(load_settings(config))
     if name not in plates:
         raise ConfigError(
             f"There is no folder {name}, and no plate of that name in {config}.", hint=nearest(name, plates)
         )
-    return Results(results_folder(settings.output, name, plate_pipeline(plates[name])))
+    return plates[name]
 
 
 def _step(plan: Plan, name: str | None) -> int:

@@ -1,14 +1,17 @@
 """Pipeline x plate -> plan, in five phases, each a pure function from plan to plan.
 
 1. `steps`: step plans and paths; 2. `stores`: store declaration; 3. `stages`: materialization planning;
-4. `memory`: host and GPU bytes; 5. `devices`: who gets a GPU.
+4. `memory`: host and GPU bytes; 5. `devices`: who gets a GPU. After the third, `choice` leaves out the stages that are
+not wanted; at the end, `grants` gives every stage its threads, memory and time.
 
 Nothing is written and nothing is run; everything that is wrong is reported at once.
 """
 
 from __future__ import annotations
 
+from hcs_steps.compile.choice import choose_stages
 from hcs_steps.compile.devices import assign_devices
+from hcs_steps.compile.grants import grant_resources
 from hcs_steps.compile.key import plan_key
 from hcs_steps.compile.memory import predict_memory
 from hcs_steps.compile.plan import Plan, PlateInfo
@@ -20,7 +23,15 @@ from hcs_steps.errors import CompileError, HcsError
 from hcs_steps.pipeline.step import Pipeline
 from hcs_steps.plate.inventory import Inventory
 
-PHASES = (plan_steps, declare_stores, plan_stages, predict_memory, assign_devices)
+PHASES = (
+    plan_steps,
+    declare_stores,
+    plan_stages,
+    choose_stages,
+    predict_memory,
+    assign_devices,
+    grant_resources,
+)
 
 
 def compile_plate(inventory: Inventory, pipeline: Pipeline, options: CompileOptions) -> Plan:

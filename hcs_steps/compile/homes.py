@@ -49,6 +49,8 @@ def lodge_labels(
             # Images that are written before the stage has ended are not touched any more.
             host = index if in_memory and not step.kept else None
             taken = {name.casefold() for name in step.labels}
+        if request.pipeline.steps[index].gate:
+            host = None
         lodged.append(step)
     return lodged
 

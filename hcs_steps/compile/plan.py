@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from hcs_steps.errors import ConfigError, nearest
 from hcs_steps.frozen import FrozenDict, freeze
 from hcs_steps.storage.protocol import PlaneKey
 
-PLAN_VERSION = 4
+PLAN_VERSION = 5
 RAW = -1
 """Stands for the plate's own images where a step index is expected."""
 PLATE_UNIT = "plate"
@@ -200,7 +201,9 @@ class StagePlan:
     """Consecutive steps (indices) that run as one job over one unit, or over a chunk of units.
 
     ``upstream`` names the stages whose results it reads, ``fingerprint`` hashes its steps and everything
-    upstream. ``mem_mb`` and ``gpu_mem_mb`` are the predicted peak of one unit; ``runtime`` is in minutes.
+    upstream. ``mem_mb`` and ``gpu_mem_mb`` are the predicted peak of one unit; ``runtime`` is in minutes,
+    ``timeout_s`` the seconds that one unit may take (0: any). ``skipped`` says why the stage is left out; its results
+    are those that are there. After a ``gate`` a run stops for people to look.
     """
 
     name: str
@@ -213,6 +216,9 @@ class StagePlan:
     gpu_mem_mb: int = 0
     runtime: int = 60
     threads: int = 1
+    timeout_s: float = 0.0
+    gate: bool = False
+    skipped: str = ""
 
 
 @dataclass(frozen=True)
@@ -239,7 +245,8 @@ class Plan(Frozen):
 
     ``key`` hashes everything the plan was made from: as long as it is the same, the plan is current.
     ``jobs`` maps job ids to the units they take through one process. ``tables`` are by name. ``store_types`` are
-    import references of the lab's own storage backends. ``notes`` say what the plan leaves out and why.
+    import references of the lab's own storage backends. ``notes`` say what the plan leaves out and why. ``mode`` is
+    what the run is for, and ``gate`` the stage after which the plan ends for people to look.
     """
 
     key: str
@@ -258,6 +265,9 @@ class Plan(Frozen):
     search_path: tuple[str, ...] = ()
     tables_folder: str = "tables"
     smart_caching: bool = True
+    stage_by_stage: bool = False
+    mode: str = "full"
+    gate: str = ""
     notes: tuple[str, ...] = ()
     version: int = PLAN_VERSION
 
@@ -303,8 +313,17 @@ class Plan(Frozen):
             return (PLATE_UNIT,)
         return tuple(unit for unit in self.units if self.in_stage(stage, unit))
 
+    def stages_of(self, unit: str) -> tuple[str, ...]:
+        """The unit stages that a unit goes through, without those that are left out."""
+        stages = (stage for stage in self.stages if stage.scope == "unit" and not stage.skipped)
+        return tuple(stage.name for stage in stages if self.in_stage(stage, unit))
+
     def jobs_of(self, stage: StagePlan) -> dict[str, tuple[str, ...]]:
-        """The jobs of a stage and their units; a job without units of the stage does not exist."""
+        """The jobs of a stage and their units; a job without units of the stage does not exist, nor one of a stage
+        that is left out.
+        """
+        if stage.skipped:
+            return {}
         if stage.scope == "plate":
             return {PLATE_UNIT: (PLATE_UNIT,)}
         chosen = {job: tuple(u for u in units if self.in_stage(stage, u)) for job, units in self.jobs.items()}
@@ -359,8 +378,10 @@ class Plan(Frozen):
     @classmethod
     def from_json(cls, text: str, *, where: str) -> Plan:
         """A plan from its JSON; ``where`` names the file in errors. `ConfigError` if it is not one."""
+        from hcs_steps.compile.plan_shape import check_plan  # which knows the classes of this module
+
         try:
-            data = json.loads(text)
+            data = json.loads(text, parse_float=_finite, parse_constant=_finite)
             if data["version"] != PLAN_VERSION:
                 raise ConfigError(
                     f"{where} was made by another version of hcs-steps (plan version {data['version']}, "
@@ -368,7 +389,9 @@ class Plan(Frozen):
                     f"reads {PLAN_VERSION}).",
                     hint="Run snakemake again: it compiles the plan anew.",
                 )
-            return _decode(cls, data)
+            plan = _decode(cls, data)
+            check_plan(plan)
+            return plan
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
             if isinstance(error, ConfigError):
                 raise
@@ -382,7 +405,7 @@ class Plan(Frozen):
         """The plan in a file."""
         try:
             text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # ValueError: no text, or a path that no file can have
             raise ConfigError(
                 f"The plan {path} cannot be read: {error}.",
                 hint="Run snakemake, or hcs compile --write, first.",
@@ -408,6 +431,14 @@ def plain_values(value: Any) -> Any:
         return {key: plain_values(item) for key, item in value.items()}
     if isinstance(value, tuple):
         return [plain_values(item) for item in value]
+    return value
+
+
+def _finite(text: str) -> float:
+    """A number of a JSON text; `ValueError` for what a plan cannot hold and JSON has no words for."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is no finite number")
     return value
 
 

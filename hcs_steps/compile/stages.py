@@ -1,13 +1,13 @@
 """Phase 3: materialization planning. Which steps end a stage, what each stage reads, and its fingerprint.
 
-A stage ends where images leave memory (they are then a checkpoint), before and after a plate-scope step,
+A stage ends where images leave memory (they are then a checkpoint), before and after a plate-scope step, at a gate,
 and at the end. Steps in between run in one job, their images never written.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from hcs_steps import __version__
@@ -33,7 +33,8 @@ REPORT = "report"
 
 def plan_stages(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     """Cut the steps into stages and hash them."""
-    groups = _cut(plan.steps)
+    gates = {index for index, step in enumerate(request.pipeline.steps) if step.gate}
+    groups = _cut(plan.steps, gates)
     plan = _store_what_stays(plan, groups, str(request.pipeline.config.vfs.materialization_backend))
     stages: list[StagePlan] = []
     for steps in groups:
@@ -42,17 +43,17 @@ def plan_stages(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
         name = _name(plan, steps)
         if name in {stage.name for stage in stages}:  # a step may be called like two others with _to_ between
             name = f"{name}_{len(stages)}"
-        stages.append(StagePlan(name, scope, steps, upstream))
+        stages.append(StagePlan(name, scope, steps, upstream, gate=steps[-1] in gates))
     for name in (CONSOLIDATE, REPORT):
         stages.append(StagePlan(name, "plate", (), tuple(stage.name for stage in stages)))
     hashed: dict[str, str] = {}
     for number, stage in enumerate(stages):
-        hashed[stage.name] = _fingerprint(plan, stage, [hashed[name] for name in stage.upstream])
+        hashed[stage.name] = stage_fingerprint(plan, stage, [hashed[name] for name in stage.upstream])
         stages[number] = replace(stage, fingerprint=hashed[stage.name])
     return replace(plan, stages=tuple(stages)), []
 
 
-def _cut(steps: Sequence[StepPlan]) -> list[tuple[int, ...]]:
+def _cut(steps: Sequence[StepPlan], gates: Set[int]) -> list[tuple[int, ...]]:
     groups: list[list[int]] = []
     open_group = False
     for index, step in enumerate(steps):
@@ -60,7 +61,7 @@ def _cut(steps: Sequence[StepPlan]) -> list[tuple[int, ...]]:
             groups[-1].append(index)
         else:
             groups.append([index])
-        open_group = step.scope == "unit" and not step.checkpoint
+        open_group = step.scope == "unit" and not step.checkpoint and index not in gates
     return [tuple(group) for group in groups]
 
 
@@ -161,7 +162,7 @@ def _storage(plan: Plan, stage: StagePlan) -> dict[str, object]:
     return {name: value for name, value in settings.items() if name in apply}
 
 
-def _fingerprint(plan: Plan, stage: StagePlan, upstream: Sequence[str]) -> str:
+def stage_fingerprint(plan: Plan, stage: StagePlan, upstream: Sequence[str]) -> str:
     """Hash of what the stage does: code, parameters, storage, everything upstream; not of where or how
     fast.
     """

@@ -100,7 +100,9 @@ def plan_steps(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
             store_types=dict(request.options.store_types),
             search_path=request.options.search_path,
             tables_folder=config.path_planning.materialization_results_path,
-            smart_caching=config.path_planning.enable_smart_caching,
+            smart_caching=config.path_planning.enable_smart_caching and request.options.resume,
+            stage_by_stage=request.options.stage_by_stage,
+            mode=request.options.choice.mode,
             notes=tuple(notes),
         ),
         [],
@@ -163,6 +165,8 @@ def _plan_step(
     every = [call for chain in branches.values() for call in chain]
     labels = any(kind == "labels" for call in every for _, kind in call.outputs)
     subset = "" not in branches and step.unlisted == "drop"
+    changes = any(call.changes_image for call in every)
+    own_images = step.scope is Scope.UNIT and (changes or labels or subset or step.force_disk_output)
     return (
         StepPlan(
             name=slugify(step.name),
@@ -172,9 +176,8 @@ def _plan_step(
             group_by=step.group_by.value,
             input_source=step.input_source.value,
             unlisted=step.unlisted.value,
-            own_images=step.scope is Scope.UNIT
-            and (any(call.changes_image for call in every) or labels or subset or step.force_disk_output),
-            kept=step.force_disk_output,
+            own_images=own_images,
+            kept=step.force_disk_output or (step.gate and own_images),
         ),
         [],
     )

@@ -6,23 +6,22 @@ A plate whose plan on disk was made from exactly what is there now is not compil
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hcs_steps.compile import CompileOptions, Limits, compile_plate
 from hcs_steps.compile.key import plan_key
 from hcs_steps.compile.plan import AnalysisPlan, Plan
-from hcs_steps.compile.request import Request
+from hcs_steps.compile.request import Grant, Request
+from hcs_steps.emit.configured import choice_of, configured_plates, narrowed
 from hcs_steps.emit.wells import WellMap, map_wells
 from hcs_steps.errors import ConfigError, PlateError
-from hcs_steps.pipeline.files import load_pipeline
 from hcs_steps.pipeline.step import Pipeline
 from hcs_steps.plate import open_plate
 from hcs_steps.plate.inventory import Inventory
 from hcs_steps.results import Results
 from hcs_steps.run.devices import visible_gpus
-from hcs_steps.settings import GridSettings, PlateSettings, WorkflowSettings, plate_ids
+from hcs_steps.settings import GridSettings, PlateSettings, WorkflowSettings
 
 
 @dataclass(frozen=True)
@@ -45,20 +44,20 @@ def prepare_plates(
     *,
     root: Path,
 ) -> list[Prepared]:
-    """All plates of a configuration, read and compiled. Raises what reading and compiling raise.
+    """All chosen plates of a configuration, read and compiled. Raises what reading and compiling raise.
 
     ``root`` is the working directory: its modules can be named in pipelines.
     """
-    search_path = (str(root), *(str(folder.resolve()) for folder in settings.search_path))
     prepared = []
-    for plate, name in zip(settings.plates, plate_ids(settings.plates), strict=True):
-        pipeline = plate_pipeline(plate)
-        results = Results(results_folder(settings.output, name, pipeline))
+    for name, chosen in configured_plates(settings).items():
+        plate, results = chosen.settings, chosen.results
         check_folders(plate.path, results.root)
         inventory = open_configured(plate, cache=results.root)
         well_map = map_wells(plate, name, inventory)
-        options = compile_options(plate, name, search_path, settings.storage_backends, well_map.analysis)
-        plan = _plan(results, inventory, pipeline, options)
+        options = compile_options(settings, plate, name, root, well_map.analysis)
+        options = narrowed(options, chosen.mode, inventory)
+        options = replace(options, choice=choice_of(settings, chosen))
+        plan = _plan(results, inventory, chosen.pipeline, options)
         prepared.append(Prepared(results, plan, inventory, well_map))
     return prepared
 
@@ -77,30 +76,20 @@ def open_configured(plate: PlateSettings, *, cache: Path | None = None) -> Inven
     )
 
 
-def results_folder(output: Path, name: str, pipeline: Pipeline) -> Path:
-    """Where a plate's results go, by the settings and the pipeline's path planning."""
-    paths = pipeline.config.path_planning
-    suffix = paths.output_dir_suffix if paths.enable_path_planning else ""
-    return (paths.global_output_folder or output) / f"{name}{suffix}"
-
-
 def configured_results(settings: WorkflowSettings) -> dict[str, Results]:
-    """Where the results of each plate of a configuration are, by the plate's id; nothing is read but pipelines."""
-    named = zip(plate_ids(settings.plates), settings.plates, strict=True)
-    return {
-        name: Results(results_folder(settings.output, name, plate_pipeline(plate))) for name, plate in named
-    }
+    """Where the results of each chosen plate of a configuration are, by the plate's id."""
+    return {name: plate.results for name, plate in configured_plates(settings).items()}
 
 
 def compile_options(
-    plate: PlateSettings,
-    name: str,
-    search_path: tuple[str, ...],
-    store_types: Mapping[str, str],
-    analysis: AnalysisPlan,
+    settings: WorkflowSettings, plate: PlateSettings, name: str, root: Path, analysis: AnalysisPlan
 ) -> CompileOptions:
-    """The compiler's options for a plate's settings on this machine."""
+    """The compiler's options for a plate of a configuration on this machine."""
     mem_mb = memory_mb() if plate.limits.mem_mb == "auto" else plate.limits.mem_mb
+    orchestration = settings.orchestration
+    grants = {
+        stage: Grant(own.threads, own.mem_mb, own.timeout) for stage, own in orchestration.stages.items()
+    }
     return CompileOptions(
         plate_id=name,
         wells=plate.select.wells,
@@ -110,9 +99,12 @@ def compile_options(
         units_per_job=plate.units_per_job,
         gpu=plate.gpu,
         limits=Limits(mem_mb, plate.limits.gpu_mem_mb, len(visible_gpus())),
-        search_path=search_path,
-        store_types=store_types,
+        search_path=(str(root), *(str(folder.resolve()) for folder in settings.search_path)),
+        store_types=settings.storage_backends,
         analysis=analysis,
+        grants={"": Grant(timeout_s=orchestration.stage_timeout), **grants},
+        resume=orchestration.checkpoint,
+        stage_by_stage=not orchestration.parallel_stages,
     )
 
 
@@ -157,16 +149,6 @@ def check_folders(plate: Path, results: Path) -> None:
 def _holds_results(output: Path, plate: Path) -> bool:
     """Whether a plate in the output folder would share its folder with somebody's results."""
     return (output / plate.relative_to(output).parts[0] / "plan.json").is_file() or plate.parent == output
-
-
-def plate_pipeline(plate: PlateSettings) -> Pipeline:
-    """The pipeline that a plate's settings name."""
-    if plate.pipeline is None:
-        raise ConfigError(
-            f"The plate {plate.path} has no pipeline.",
-            hint="Set 'pipeline:' for it or under 'defaults:', e.g. config/pipelines/count.yaml.",
-        )
-    return load_pipeline(plate.pipeline)
 
 
 def _plan(results: Results, inventory: Inventory, pipeline: Pipeline, options: CompileOptions) -> Plan:

@@ -29,9 +29,9 @@ rule {rule}:{inputs}
     wildcard_constraints:
         results=HCS.folders("{group}"),
         job="[^/]+",
-    threads: {threads}
+    threads: {threads}{priority}
     resources:{gpu}
-        mem_mb=lambda wildcards, attempt: {mem_mb} * attempt,
+        mem_mb=HCS.memory("{stage}", {mem_mb}),
         runtime=lambda wildcards, attempt: {runtime} * attempt,
     params:
         fingerprint=HCS.fingerprint("{stage}"),
@@ -54,9 +54,8 @@ def group_plans(plans: Mapping[str, Plan]) -> list[Group]:
     """Plates (results folder -> plan) by what their rules say; the name of a single group is empty."""
     alike: dict[str, list[str]] = {}
     for folder, plan in plans.items():
-        alike.setdefault(plan.pipeline + repr([_rule_values(stage) for stage in plan.stages]), []).append(
-            folder
-        )
+        values = [(_rule_values(stage), bool(stage.skipped)) for stage in plan.stages]
+        alike.setdefault(plan.pipeline + repr(values), []).append(folder)
     names: list[str] = []
     taken: set[str] = set()
     for folders in alike.values():
@@ -84,7 +83,7 @@ def emit_rules(groups: list[Group], plans: Mapping[str, Plan]) -> str:
     text = [HEADER]
     for group in groups:
         for stage in group.stages:
-            if stage.name == REPORT:  # rules/report.smk
+            if stage.skipped or stage.name == REPORT:  # rules/report.smk
                 continue
             prefix = f"{group.name}_" if group.name else ""
             inputs = _inputs([plans[folder] for folder in group.folders], stage)
@@ -92,10 +91,18 @@ def emit_rules(groups: list[Group], plans: Mapping[str, Plan]) -> str:
                 "rule": f"{prefix}{stage.name}",
                 "group": group.name,
                 "inputs": inputs,
+                "priority": _priority(group, stage, plans),
                 **_rule_values(stage),
             }
             text.append(RULE.format(**values))
     return "\n".join(text)
+
+
+def _priority(group: Group, stage: StagePlan, plans: Mapping[str, Plan]) -> str:
+    """Earlier stages first, where a stage is to be started before the next one."""
+    if not plans[group.folders[0]].stage_by_stage:
+        return ""
+    return f"\n    priority: {len(group.stages) - [s.name for s in group.stages].index(stage.name)}"
 
 
 def _inputs(plans: list[Plan], stage: StagePlan) -> str:

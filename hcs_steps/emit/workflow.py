@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,9 +19,12 @@ from hcs_steps.compile.plan import Plan, StagePlan
 from hcs_steps.emit.rules import emit_rules, group_plans
 from hcs_steps.errors import HcsError
 from hcs_steps.results import Results
-from hcs_steps.run.claim import claim
-from hcs_steps.run.records import all_attempts
-from hcs_steps.settings import parse_settings
+from hcs_steps.run._memory import OUT_OF_MEMORY
+from hcs_steps.run._processes import process_start
+from hcs_steps.run.measure import COMMIT, commit_state
+from hcs_steps.run.records import all_attempts, read_json
+from hcs_steps.run.supervise import MAIN_PROCESS
+from hcs_steps.settings import WorkflowSettings, parse_settings
 
 FINISH = "finish"
 """The rule that turns open failures into the exit code."""
@@ -34,22 +37,47 @@ class Workflow:
     ask again after a job has run, and must get the same answer.
     """
 
-    def __init__(self, plans: Mapping[str, Plan], prepared: Any = ()) -> None:
+    def __init__(
+        self, plans: Mapping[str, Plan], prepared: Any = (), settings: WorkflowSettings | None = None
+    ) -> None:
         self.plans = plans
         self.prepared = tuple(prepared)
+        self.settings = settings
         self.groups = group_plans(plans)
         self._attempts: dict[tuple[str, str], dict[str, int]] = {}
         self._jobs: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
-        self._locks: list[Any] = []
+        self._out_of_memory: dict[tuple[str, str], dict[str, int]] = {}
 
     @property
     def targets(self) -> list[str]:
-        """The files of rule all: the page of each plate, and one that is there when nothing failed."""
+        """The files of rule all: the page of each plate, and one that is there when nothing failed. Where only some
+        wells are asked for, the markers of their jobs; the page is then made of what there is, at the end.
+        """
+        if self.units:
+            return [
+                file for folder, units in self.units.items() for file in self._last_markers(folder, units)
+            ]
         return [
             file
             for folder in self.plans
             for file in (f"{folder}/report.html", f"{folder}/jobs/{FINISH}.json")
         ]
+
+    @cached_property
+    def units(self) -> dict[str, tuple[str, ...]]:
+        """Results folder -> units that are asked for; empty if all are."""
+        asked = self.settings.only_wells if self.settings else None
+        if asked is None:
+            return {}
+        from hcs_steps.plate import expand_wells
+
+        found = {}
+        by_plate = isinstance(asked, Mapping) and not asked.keys() <= {"include", "exclude", "every"}
+        for folder, plan in self.plans.items():
+            wells = asked.get(plan.plate.id, "all") if by_plate else asked
+            chosen = set(expand_wells(wells, {unit.well for unit in plan.units.values()}))
+            found[folder] = tuple(name for name, unit in plan.units.items() if unit.well in chosen)
+        return found
 
     @cached_property
     def rules(self) -> str:
@@ -88,7 +116,7 @@ class Workflow:
             return [m for found in upstream for m in self._markers(folder, found, [job])]
         markers = []
         for found in upstream:
-            later = [s.name for s in upstream if found.name in s.upstream]
+            later = [s.name for s in upstream if found.name in s.upstream and not s.skipped]
             covered = {job for name in later for job in self.jobs(folder, name)}
             if found.scope == "plate":
                 covered = set(self.jobs(folder, found.name)) if later else set()
@@ -109,13 +137,18 @@ class Workflow:
         text = plan.job_fingerprint(own, units) + (f"+{failed}" if failed else "")
         return text if plan.smart_caching else f"{text} at {self._now}"
 
-    def start(self) -> None:
-        """Claim the results and `write`. Ends the process like `load_workflow` if that cannot be done."""
-        try:
-            self._locks = [claim(Results(Path(folder))) for folder in sorted(self.plans)]
-            self.write()
-        except HcsError as error:
-            refuse(error)
+    def memory(self, stage: str, predicted: int) -> Callable[[Any, int], int]:
+        """The function of a stage's rule that says how much memory (MB) a job asks for: what was predicted, and as
+        much again with every attempt, and for every time that one of its units has run out of it.
+        """
+
+        def mem_mb(wildcards: Any, attempt: int) -> int:
+            folder, job = str(wildcards.results), str(wildcards.job)
+            short = self._shortages(folder, stage)
+            more = max((short.get(unit, 0) for unit in self.jobs(folder, stage).get(job, ())), default=0)
+            return predicted * (attempt + more)
+
+        return mem_mb
 
     def write(self) -> None:
         """Put plans, inventories and rules on disk, where they are new."""
@@ -129,6 +162,9 @@ class Workflow:
             if item.is_new:
                 write_inventory(item.inventory, item.results.inventory)
                 write_text(item.results.plan, item.plan.to_json())
+            copy = item.results.plan_copy(item.plan.hash)
+            if not copy.is_file():
+                write_text(copy, item.plan.to_json())
         for folder in sorted({Path(folder).parent for folder in self.plans}):
             path = folder / "rules.smk"
             if not path.is_file() or path.read_text() != self.rules:
@@ -144,6 +180,29 @@ class Workflow:
         if (folder, stage) not in self._attempts:
             self._attempts[folder, stage] = all_attempts(Results(Path(folder)), stage)
         return self._attempts[folder, stage]
+
+    def _shortages(self, folder: str, stage: str) -> dict[str, int]:
+        """Unit -> how often it has run out of memory in a stage; read once."""
+        if (folder, stage) not in self._out_of_memory:
+            results = Results(Path(folder))
+            failures = {unit: read_json(results.failure(stage, unit)) for unit in self._failed(folder, stage)}
+            self._out_of_memory[folder, stage] = {
+                unit: self._failed(folder, stage)[unit]
+                for unit, failure in failures.items()
+                if failure and failure.get("kind") == OUT_OF_MEMORY
+            }
+        return self._out_of_memory[folder, stage]
+
+    def _last_markers(self, folder: str, units: Sequence[str]) -> list[str]:
+        """The markers of all jobs that hold one of the units."""
+        plan, chosen = self.plans[folder], set(units)
+        return [
+            f"{folder}/jobs/{stage.name}/{job}.json"
+            for stage in plan.stages
+            if stage.scope == "unit"
+            for job, held in self.jobs(folder, stage.name).items()
+            if chosen.intersection(held)
+        ]
 
     @cached_property
     def _now(self) -> str:
@@ -166,8 +225,10 @@ def load_workflow(config: Mapping[str, Any], *, main_process: bool, scratch: Pat
         if main_process:
             from hcs_steps.emit.prepare import prepare_plates
 
+            os.environ[COMMIT] = commit_state()
+            os.environ[MAIN_PROCESS] = f"{os.getpid()}:{process_start(os.getpid())}"
             prepared = prepare_plates(settings, root=Path.cwd())
-            workflow = Workflow({p.results.root.as_posix(): p.plan for p in prepared}, prepared)
+            workflow = Workflow({p.results.root.as_posix(): p.plan for p in prepared}, prepared, settings)
         else:
             workflow = Workflow(_load_plans(settings))
     except HcsError as error:

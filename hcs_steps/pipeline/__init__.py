@@ -46,6 +46,9 @@ if TYPE_CHECKING:
         pipeline_to_python,
         pipeline_to_yaml,
     )
+    from hcs_steps.pipeline.modes import (
+        ModeConfig,
+    )
     from hcs_steps.pipeline.registry import (
         register_function,
     )
@@ -64,6 +67,7 @@ __all__ = [
     "InputSource",
     "MaterializationBackend",
     "MissingPolicy",
+    "ModeConfig",
     "NgffVersion",
     "PathPlanningConfig",
     "Pipeline",
@@ -125,6 +129,7 @@ __getattr__ = lazy_names(
             "pipeline_to_python",
             "pipeline_to_yaml",
         ],
+        "hcs_steps.pipeline.modes": ["ModeConfig"],
         "hcs_steps.pipeline.registry": ["register_function"],
         "hcs_steps.pipeline.step": ["FunctionStep", "Pipeline"],
     },

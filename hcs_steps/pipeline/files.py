@@ -7,7 +7,9 @@ code and is run: only ever one of the user's own repository. It assigns a `Pipel
 
 from __future__ import annotations
 
+import os
 import pprint
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,17 @@ import yaml
 from pydantic import Field, ValidationError
 
 from hcs_steps.errors import CompileError, ConfigError, HcsError, PipelineError, nearest
+from hcs_steps.pipeline._yaml import check_values, plain_yaml
 from hcs_steps.pipeline.config import GlobalPipelineConfig, Model
+from hcs_steps.pipeline.modes import ModeConfig
 from hcs_steps.pipeline.registry import describe, importable, load_file
 from hcs_steps.pipeline.step import FunctionStep, Pipeline
+
+LARGEST_FILE = 5_000_000
+"""Bytes of a configuration or pipeline file."""
+
+_shown = reprlib.Repr()
+_shown.maxstring = _shown.maxother = _shown.maxlong = 80
 
 
 class StepFile(Model):
@@ -46,6 +56,8 @@ class StepFile(Model):
     """unit or plate."""
     unlisted: str = "drop"
     """drop or pass: planes that a mapping does not list."""
+    gate: bool = False
+    """Stop here with a report, for people to look; the next call goes on."""
 
 
 class PipelineFile(Model):
@@ -57,6 +69,8 @@ class PipelineFile(Model):
     """What the pipeline is for."""
     config: GlobalPipelineConfig = Field(default_factory=GlobalPipelineConfig)
     """Backends, paths and workers."""
+    modes: dict[str, ModeConfig] = Field(default_factory=dict)
+    """Named parts of the work (``hcs run --mode NAME``). ``full``, ``preview`` and ``analysis_only`` always exist."""
     steps: list[StepFile] = Field(min_length=1)
     """The steps, in order."""
 
@@ -72,7 +86,7 @@ def load_pipeline(path: Path | str) -> Pipeline:
         Steps that cannot be built.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, of any text
         raise ConfigError(
             f"There is no pipeline file {path}.", hint="Check 'pipeline:' in the configuration."
         )
@@ -81,43 +95,37 @@ def load_pipeline(path: Path | str) -> Pipeline:
     return pipeline_from_dict(load_yaml(path), where=str(path), name=path.stem)
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Safe, and a key that stands twice in a mapping is an error: one of the two would be lost silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice in one mapping", key.start_mark
-                )
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def load_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping, loaded safely. `ConfigError` with line and column if it is none."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}.") from None
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        text = data.decode("utf-8-sig")
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path that no file can have
+        raise ConfigError(
+            f"{path} cannot be read: {error}.", hint="Check the path, and save the file as UTF-8 text."
+        ) from None
+    if len(data) > LARGEST_FILE:
+        raise ConfigError(
+            f"{path} has more than {LARGEST_FILE:,} bytes, more than any configuration.",
+            hint="Give the YAML file itself.",
+        )
     return parse_yaml(text, where=str(path))
 
 
 def parse_yaml(text: str, *, where: str) -> dict[str, Any]:
     """The YAML mapping in a text; ``where`` names its origin in errors."""
-    try:
-        data = yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from None
+    data = plain_yaml(text, where=where)
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{where} must hold a mapping of keys, not {type(data).__name__}.")
+        raise ConfigError(
+            f"{where} must hold a mapping of keys, not {type(data).__name__}.", hint="Write `key: value` lines."
+        )
     return dict(data)
 
 
 def pipeline_from_dict(data: Mapping[str, Any], *, where: str, name: str = "pipeline") -> Pipeline:
     """A pipeline from the plain values of a file; ``where`` names the file in errors."""
+    check_values(data, where=where)
     try:
         model = PipelineFile.model_validate(dict(data))
     except ValidationError as error:
@@ -131,7 +139,13 @@ def pipeline_from_dict(data: Mapping[str, Any], *, where: str, name: str = "pipe
             problems.append(error)
     if problems:
         raise CompileError(problems, what=f"{where} is not a pipeline")
-    return Pipeline(steps, name=model.name or name, config=model.config, description=model.description)
+    return Pipeline(
+        steps,
+        name=model.name or name,
+        config=model.config,
+        description=model.description,
+        modes=model.modes,
+    )
 
 
 class _Dumper(yaml.SafeDumper):
@@ -153,6 +167,8 @@ def pipeline_to_yaml(pipeline: Pipeline) -> str:
     config = _config_dict(pipeline.config)
     if config:
         data["config"] = config
+    if pipeline.modes:
+        data["modes"] = _modes_dict(pipeline)
     data["steps"] = [step.settings() for step in pipeline.steps]
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
 
@@ -171,6 +187,7 @@ def pipeline_to_python(pipeline: Pipeline) -> str:
             "        FunctionStep(\n" + "".join(f"            {a},\n" for a in arguments) + "        ),\n"
         )
     config = _config_dict(pipeline.config)
+    modes = f"    modes={_literal(_modes_dict(pipeline))},\n" if pipeline.modes else ""
     return (
         f'"""{_docstring(pipeline.description or f"Pipeline {pipeline.name}.")}"""\n\n'
         "from hcs_steps.pipeline import FunctionStep, GlobalPipelineConfig, Pipeline\n\n"
@@ -178,6 +195,7 @@ def pipeline_to_python(pipeline: Pipeline) -> str:
         f"    name={pipeline.name!r},\n"
         f"    description={pipeline.description!r},\n"
         f"    config=GlobalPipelineConfig.model_validate({_literal(config)}),\n"
+        f"{modes}"
         "    steps=[\n" + "".join(steps) + "    ],\n"
         ")\n"
     )
@@ -192,9 +210,11 @@ def validation_error(error: ValidationError, model: type[Model], where: str) -> 
             allowed = _keys_at(model, item["loc"][:-1])
             findings.append(f"unknown key '{location}'. {nearest(str(item['loc'][-1]), allowed)}")
         else:
-            got = "" if item["type"] == "missing" else f" (got {item['input']!r})"
+            got = "" if item["type"] == "missing" else f" (got {_shown.repr(item['input'])})"
             findings.append(f"'{location}': {item['msg']}{got}.")
-    return ConfigError(f"{where} is not valid: " + " ".join(findings))
+    return ConfigError(
+        f"{where} is not valid: " + " ".join(findings), hint="'hcs schemas FOLDER' writes down what is allowed."
+    )
 
 
 def _keys_at(model: type[Model], location: tuple[int | str, ...]) -> list[str]:
@@ -215,6 +235,13 @@ def _keys_at(model: type[Model], location: tuple[int | str, ...]) -> list[str]:
 def _types_in(annotation: Any) -> list[Any]:
     inner = [t for arg in getattr(annotation, "__args__", ()) for t in _types_in(arg)]
     return [annotation, *inner]
+
+
+def _modes_dict(pipeline: Pipeline) -> dict[str, Any]:
+    return {
+        name: mode.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+        for name, mode in pipeline.modes.items()
+    }
 
 
 def _config_dict(config: GlobalPipelineConfig) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from hcs_steps.pipeline.registry import reference_of
 
 if TYPE_CHECKING:
     from hcs_steps.pipeline.config import GlobalPipelineConfig
+    from hcs_steps.pipeline.modes import ModeConfig
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,9 @@ class FunctionStep:
         ``unit`` (default) or ``plate``.
     unlisted
         Planes whose branch a mapping pattern does not list: ``drop`` (default) or ``pass``.
+    gate
+        Stop after this step with a report, for people to look at what came out; the next call goes on. The step's
+        images are kept.
     """
 
     name: str
@@ -90,6 +94,7 @@ class FunctionStep:
     well_filter: Any
     scope: Scope
     unlisted: Unlisted
+    gate: bool
 
     def __init__(
         self,
@@ -102,6 +107,7 @@ class FunctionStep:
         well_filter: Any = None,
         scope: Any = Scope.UNIT,
         unlisted: Any = Unlisted.DROP,
+        gate: bool = False,
     ) -> None:
         pattern = _pattern(func, f"Step {name!r}" if name else "A step")
         where = f"Step {name!r}" if name else f"The step of {_first(pattern).function}"
@@ -117,6 +123,7 @@ class FunctionStep:
             "well_filter": freeze(plain(well_filter)),
             "scope": member(Scope, scope, where),
             "unlisted": member(Unlisted, unlisted, where),
+            "gate": bool(gate),
         }
         for key, value in values.items():
             object.__setattr__(self, key, value)
@@ -145,14 +152,15 @@ class FunctionStep:
 
 @dataclass(frozen=True, init=False)
 class Pipeline:
-    """An ordered list of steps and their configuration. Immutable; one pipeline serves any number of
-    plates.
+    """An ordered list of steps, their configuration, and named parts of them. Immutable; one pipeline serves any
+    number of plates.
     """
 
     name: str
     steps: tuple[FunctionStep, ...]
     config: GlobalPipelineConfig
     description: str
+    modes: Mapping[str, ModeConfig]
 
     def __init__(
         self,
@@ -160,6 +168,7 @@ class Pipeline:
         name: str = "pipeline",
         config: GlobalPipelineConfig | None = None,
         description: str = "",
+        modes: Mapping[str, ModeConfig | Mapping[str, Any]] | None = None,
     ) -> None:
         for step in steps:
             if not isinstance(step, FunctionStep):
@@ -171,6 +180,13 @@ class Pipeline:
         object.__setattr__(self, "steps", tuple(steps))
         object.__setattr__(self, "config", config or _default_config())
         object.__setattr__(self, "description", description)
+        object.__setattr__(self, "modes", FrozenDict(_modes(modes) if modes else {}))
+
+
+def _modes(modes: Mapping[str, Any]) -> dict[str, ModeConfig]:
+    from hcs_steps.pipeline.modes import ModeConfig
+
+    return {name: ModeConfig.model_validate(mode) for name, mode in modes.items()}
 
 
 def _default_config() -> GlobalPipelineConfig:
@@ -263,7 +279,10 @@ def _call(item: Any, where: str) -> Call:
             hint="For instance {cells: nuclei}.",
         )
     if not isinstance(kwargs, Mapping):
-        raise PipelineError(f"{where}: 'with' must be a mapping of arguments, not {kwargs!r}.")
+        raise PipelineError(
+            f"{where}: 'with' must be a mapping of arguments, not {kwargs!r}.",
+            hint="For instance {selem_radius: 9}.",
+        )
     arguments = plain(kwargs)
     if not _finite(arguments):
         raise PipelineError(

@@ -19,6 +19,7 @@ MAX_ROWS, MAX_COLUMNS = PLATE_DIMENSIONS[-1]
 WellFilter = int | str | Sequence["str | int"] | Mapping[str, "WellFilter"] | None
 
 _NAME = re.compile(r"([A-Za-z]{1,2})([0-9]{1,3})")
+_FILTER_KEYS = ("include", "exclude", "every")
 _BAND = re.compile(r"(row|col|column)\s*:\s*([A-Za-z0-9]+)\s*(?:-\s*([A-Za-z0-9]+))?", re.IGNORECASE)
 
 
@@ -90,8 +91,8 @@ def expand_wells(well_filter: WellFilter, wells: Iterable[str]) -> tuple[str, ..
     """The ``wells`` of a plate that a filter selects, row by row, in canonical spelling.
 
     A filter is None or ``"all"`` (all wells), a number N (the first N wells), one term, several terms as a
-    list or separated by commas, or a mapping with ``include`` and/or ``exclude``, each a filter itself. A
-    term is a well (``A1``), ``row:A``, ``row:A-C``, ``col:01``, ``col:01-06``, or a rectangle between two
+    list or separated by commas, or a mapping with ``include`` and/or ``exclude``, each a filter itself, and ``every``:
+    n, which takes each n-th of what these leave. A term is a well (``A1``), ``row:A``, ``row:A-C``, ``col:01``, ``col:01-06``, or a rectangle between two
     corners (``A01:C12``). Bands and rectangles select those of their wells that the plate has.
 
     Raises `ConfigError` for a malformed filter, a well that the plate lacks, or one that selects nothing.
@@ -148,13 +149,15 @@ def _select(well_filter: WellFilter, present: tuple[str, ...]) -> set[str]:
 
 def _select_mapping(well_filter: Mapping[str, WellFilter], present: tuple[str, ...]) -> set[str]:
     for key in well_filter:
-        if key not in ("include", "exclude"):
-            raise ConfigError(
-                f"Unknown key {key!r} in a well filter.", hint=nearest(str(key), ("include", "exclude"))
-            )
-    included = _select(well_filter.get("include"), present)
-    excluded = well_filter.get("exclude")
-    return included if excluded is None else included - _select(excluded, present)
+        if key not in _FILTER_KEYS:
+            raise ConfigError(f"Unknown key {key!r} in a well filter.", hint=nearest(str(key), _FILTER_KEYS))
+    chosen = _select(well_filter.get("include"), present)
+    if well_filter.get("exclude") is not None:
+        chosen = chosen - _select(well_filter["exclude"], present)
+    every = well_filter.get("every", 1)
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise ConfigError(f"'every' in a well filter is {every!r}.", hint="Give a whole number from 1 on.")
+    return set([well for well in present if well in chosen][::every])
 
 
 def _select_term(term: str, present: tuple[str, ...]) -> set[str]:

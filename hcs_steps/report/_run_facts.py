@@ -198,7 +198,8 @@ def retry_command(results: Results) -> str:
 
 def stage_costs(plan: Plan, records: Records, failures: Sequence[FailureFacts]) -> tuple[StageCost, ...]:
     """What every stage took, from the records of its units."""
-    return tuple(_stage_cost(plan, stage, records, failures) for stage in told_stages(plan))
+    stages = (stage for stage in told_stages(plan) if not stage.skipped)
+    return tuple(_stage_cost(plan, stage, records, failures) for stage in stages)
 
 
 def _stage_cost(

@@ -118,7 +118,7 @@ def _status(
     order = ("done", "incomplete", "failed")
     status: dict[str, str] = {}
     for unit, found in plan.units.items():
-        stages = [s.name for s in plan.stages if s.scope == "unit" and plan.in_stage(s, unit)]
+        stages = plan.stages_of(unit)
         done = all((stage, unit) in records for stage in stages)
         own = units.get(unit) or ("failed" if unit in errors else "done" if done else "incomplete")
         own = own if own in order else "incomplete"

@@ -46,7 +46,7 @@ def well_rows(plan: Plan, records: Records, failures: list[dict[str, Any]]) -> l
     columns = sorted({name for row in counts.values() for name in row})
     rows = []
     for unit, found in plan.units.items():
-        stages = [s.name for s in plan.stages if s.scope == "unit" and plan.in_stage(s, unit)]
+        stages = plan.stages_of(unit)
         complete = all((name, unit) in records for name in stages)
         failure = failed.get(unit, {})
         rows.append(

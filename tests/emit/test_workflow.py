@@ -111,17 +111,6 @@ def test_without_smart_caching_every_run_is_another(make_plan: MakePlan) -> None
     assert len({Workflow({"r": fresh}).job_state("r", "a", "A01") for _ in range(2)}) == 2
 
 
-def test_two_runs_cannot_claim_the_same_results(
-    make_plan: MakePlan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first, second = (Workflow({f"{tmp_path}/P1": make_plan("a")}) for _ in range(2))
-    first.start()
-    with pytest.raises(SystemExit) as caught:
-        second.start()
-    assert caught.value.code == 2
-    assert "Another Snakemake is working on" in capsys.readouterr().err
-
-
 def test_writing_puts_the_rules_beside_the_plates_and_keeps_what_is_current(
     make_plan: MakePlan, tmp_path: Path
 ) -> None:
