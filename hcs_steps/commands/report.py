@@ -14,8 +14,9 @@ from hcs_steps.emit.prepare import configured_results
 from hcs_steps.errors import ConfigError, HcsError
 from hcs_steps.results import Results
 from hcs_steps.run.claim import claim
+from hcs_steps.run.outcome import Outcome
 from hcs_steps.run.records import read_json, write_marker
-from hcs_steps.run.runner import Outcome, Runner
+from hcs_steps.run.runner import Runner
 from hcs_steps.settings import load_settings
 from hcs_steps.storage.atomic import write_text
 

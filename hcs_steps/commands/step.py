@@ -3,73 +3,114 @@
 from __future__ import annotations
 
 import argparse
-import logging
+import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from hcs_steps.compile.plan import PLATE_UNIT, Plan
 from hcs_steps.errors import ConfigError, nearest
-from hcs_steps.report.summary import failures_csv
 from hcs_steps.results import Results
-from hcs_steps.run.measure import environment
-from hcs_steps.run.records import open_failures, read_json, write_marker
-from hcs_steps.run.runner import Runner
-from hcs_steps.storage import sweep_store, write_json, write_text
+
+if TYPE_CHECKING:
+    from hcs_steps.compile.plan import Plan
+    from hcs_steps.run._link import Link
+    from hcs_steps.run.outcome import Outcome
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a stage over units. With a marker, a unit's error is the marker's business and the exit code is
     0.
+
+    The work is done by a forked process; this one watches it and stays light. For the debugger it is this one.
     """
-    plan_path = Path(arguments.plan)
-    plan = Plan.load(plan_path)
+    if arguments.debug:
+        return _debug(arguments)
+    from hcs_steps.run.supervise import supervise
+
+    results = Results(Path(arguments.plan).parent)
+    return supervise(lambda link: _work(arguments, link), results, arguments.log or "")
+
+
+def _work(arguments: argparse.Namespace, link: Link) -> tuple[int, str]:
+    """What the forked process does: the units that none before it has ended, and, after the last, the marker.
+
+    Returns the exit code, and what is to be said on the terminal.
+    """
+    from hcs_steps.compile.plan import Plan
+    from hcs_steps.run.records import write_marker
+    from hcs_steps.run.runner import Runner
+
+    plan = Plan.load(arguments.plan)
+    stage = plan.stage(arguments.stage)
+    units = _units(plan, arguments)
+    outcome, is_first = link.outcome, link.death is None and not link.withdraw
+    log_to(arguments.log, "w" if is_first else "a")
+    if arguments.log:
+        # What other programs and native code say belongs there, too.
+        os.dup2(sys.stdout.fileno(), 1)
+        os.dup2(sys.stderr.fileno(), 2)
+        link.has_log = True
+    link.runs(stage)
+    log = arguments.log or ""
+    runner = Runner(plan, Results(Path(arguments.plan).parent), log=log, force=arguments.force, link=link)
+    if link.withdraw:
+        runner.withdraw(stage, link.withdraw)
+        return 0, ""
+    if link.death is not None:
+        runner.settle(stage, link.death)
+    runner.run(stage, [unit for unit in units if unit not in outcome.ended])
+    if arguments.marker:
+        job = arguments.job or "-".join(units)
+        write_marker(Path(arguments.marker), stage.name, job, outcome.done, outcome.failed, outcome.blocked)
+        return 0, ""
+    return _verdict(outcome)
+
+
+def _debug(arguments: argparse.Namespace) -> int:
+    """The same in this process, so that an error ends in the debugger."""
+    from hcs_steps.compile.plan import Plan
+    from hcs_steps.run.runner import Runner
+
+    plan = Plan.load(arguments.plan)
     stage = plan.stage(arguments.stage)
     units = _units(plan, arguments)
     log_to(arguments.log)
-    runner = Runner(
-        plan, Results(plan_path.parent), log=arguments.log or "", debug=arguments.debug, force=arguments.force
-    )
+    results, log = Results(Path(arguments.plan).parent), arguments.log or ""
+    runner = Runner(plan, results, log=log, debug=True, force=arguments.force)
     try:
-        outcome = runner.run(stage, units)
+        code, text = _verdict(runner.run(stage, units))
     except Exception:
-        if arguments.debug and sys.stdin.isatty():
+        if sys.stdin.isatty():
             import pdb
 
             pdb.post_mortem()
         raise
-    if arguments.marker:
-        job = arguments.job or "-".join(units)
-        write_marker(Path(arguments.marker), stage.name, job, outcome.done, outcome.failed, outcome.blocked)
-        return 0
-    for unit in outcome.blocked:
-        print(f"{unit}: an earlier stage has no result for it; run that first.", file=sys.stderr)
-    return 1 if outcome.failed or outcome.blocked else 0
+    if text:
+        print(text, file=sys.stderr)
+    return code
+
+
+def _verdict(outcome: Outcome) -> tuple[int, str]:
+    """The exit code of a call without a marker, and what to say."""
+    text = [f"{unit}: an earlier stage has no result for it; run that first." for unit in outcome.blocked]
+    return (1 if outcome.failed or outcome.blocked else 0), "\n".join(text)
 
 
 def finish(arguments: argparse.Namespace) -> int:
-    """Write run.json, say which units failed; 1 if any did, else write the marker."""
+    """Say which units failed, or that the plan ends at a gate; 1 if any did, else write the marker."""
+    from hcs_steps.compile.plan import PLATE_UNIT, Plan
+    from hcs_steps.report.summary import failures_csv
+    from hcs_steps.run.records import open_failures
+    from hcs_steps.storage import sweep_store, write_json, write_text
+
     plan_path = Path(arguments.plan)
     plan, results = Plan.load(plan_path), Results(plan_path.parent)
     for store in results.images.glob("*"):
         sweep_store(store)
     failures = open_failures(plan, results)
-    failed = sorted({failure["unit"] for failure in failures})
-    incomplete = {stage.name: _not_done(results, plan, stage.name) for stage in plan.stages}
-    success = not failures and not any(incomplete.values())
-    run_info = {
-        "plate": plan.plate.id,
-        "pipeline": plan.pipeline,
-        "plan": plan.hash,
-        "success": success,
-        "units": len(plan.units),
-        "failed": failed,
-        "incomplete": {name: units for name, units in incomplete.items() if units},
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        **environment(),
-    }
-    write_json(results.run, run_info)
+    there = [stage for stage in plan.stages if not stage.skipped]
+    success = not failures and not any(_not_done(results, plan, stage.name) for stage in there)
     if any(failure["unit"] == PLATE_UNIT for failure in failures):
         # The stage that lists failures may be the one that failed.
         write_text(results.failures_table, failures_csv(failures))
@@ -78,6 +119,9 @@ def finish(arguments: argparse.Namespace) -> int:
         if not success
         else f"{plan.plate.id}: all {len(plan.units)} units done. See {results.report}."
     )
+    if plan.gate and _open_gate(plan, results):
+        text += f"\n{plan.plate.id}: stopped at the gate {plan.gate}: look at {results.report}, then run the same "
+        text += "command again to go on."
     print(text, file=sys.stdout if success else sys.stderr)
     if arguments.log:
         Path(arguments.log).write_text(text + "\n", encoding="utf-8")
@@ -86,7 +130,21 @@ def finish(arguments: argparse.Namespace) -> int:
     return 0 if success else 1
 
 
+def _open_gate(plan: Plan, results: Results) -> bool:
+    """Note that people have been shown the results of the gated stage, if there are any."""
+    from hcs_steps.storage import write_json
+
+    stage = plan.stage(plan.gate)
+    if len(_not_done(results, plan, stage.name)) == len(plan.units_of(stage)):
+        return False
+    content = {"stage": stage.name, "fingerprint": stage.fingerprint, "plan": plan.hash}
+    write_json(results.gate(stage.name), content)
+    return True
+
+
 def _not_done(results: Results, plan: Plan, name: str) -> list[str]:
+    from hcs_steps.run.records import read_json
+
     stage = plan.stage(name)
     return [
         unit
@@ -95,7 +153,9 @@ def _not_done(results: Results, plan: Plan, name: str) -> list[str]:
     ]
 
 
-def _summary(plan: Plan, results: Results, failures: Sequence[dict[str, str]]) -> str:
+def _summary(plan: Plan, results: Results, failures: Sequence[dict[str, Any]]) -> str:
+    from hcs_steps.compile.plan import PLATE_UNIT
+
     units = {failure["unit"] for failure in failures} - {PLATE_UNIT}
     lines = [f"{plan.plate.id}: {len(units)} of {len(plan.units)} units failed."]
     for failure in failures[:10]:
@@ -125,11 +185,13 @@ def _units(plan: Plan, arguments: argparse.Namespace) -> Sequence[str]:
     return tuple(arguments.unit)
 
 
-def log_to(path: str | None) -> None:
+def log_to(path: str | None, mode: str = "w") -> None:
     """Send the log, and what step functions print, to a file; or the log to the terminal."""
+    import logging
+
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         # Open as long as the process lives.
-        stream = open(path, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
+        stream = open(path, mode, encoding="utf-8", buffering=1)  # noqa: SIM115
         sys.stdout = sys.stderr = stream
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)

@@ -20,6 +20,7 @@ from hcs_steps.errors import StepError
 from hcs_steps.frozen import thaw
 from hcs_steps.functions.declare import Geometry, Table, spec_of
 from hcs_steps.pipeline.stacks import output_keys
+from hcs_steps.run._guard import put_back
 from hcs_steps.storage.protocol import Image, PlaneKey
 
 
@@ -71,7 +72,8 @@ def run_chain(
         function, before = functions[call.function], stack.shape
         filled = _fill(call, function, {**given, **result.outputs}, table, result.scale)
         arguments = thaw(call.kwargs) | {name: _moved(value, device) for name, value in filled.items()}
-        returned = function(_moved(stack, device), **arguments)
+        with put_back():
+            returned = function(_moved(stack, device), **arguments)
         image, *others = _values(call, returned)
         stack = _stack(call, image, before[0])
         keys = output_keys(keys, reduces=call.reduces)
@@ -167,6 +169,11 @@ def _stack(call: CallPlan, value: Any, planes: int) -> Image:
             f"{call.function} returned an array of shape {image.shape} for {planes} planes; expected "
             f"({expected}, Y, X).",
             hint="A function that makes one plane of a stack says so: @step_function(reduces=True).",
+        )
+    if not image.size:
+        raise StepError(
+            f"{call.function} returned an array of shape {image.shape}, which has no pixels.",
+            hint="Return planes of at least one pixel.",
         )
     if image.dtype == bool:
         image = image.astype(np.uint8)

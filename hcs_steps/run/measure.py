@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import signal
+import subprocess
 import sys
 from contextlib import suppress
 from functools import cache
@@ -12,6 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hcs_steps import __version__
+
+COMMIT = "HCS_STEPS_COMMIT"
+"""Environment variable in which the main process tells its jobs `commit_state`, so that each need not ask."""
+
+PATIENCE = 5.0
+"""Seconds that git may take to compare a work tree with its commit."""
 
 PACKAGES = ("numpy", "scipy", "skimage", "zarr", "tifffile", "pyarrow", "cupy", "torch")
 """Packages whose versions a record names if the job loaded them."""
@@ -53,24 +61,43 @@ def environment() -> dict[str, Any]:
 
 @cache
 def git_commit() -> str:
-    """The checked-out commit of the repository around the working directory, or an empty string."""
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        git = folder / ".git"
-        if git.is_dir():
-            return _head(git)
-    return ""
+    """The commit of the repository around the working directory, with ``-dirty`` where its tracked files differ.
+
+    What the main process found out (`COMMIT` in the environment), else `commit_state`, asked once per process.
+    """
+    known = os.environ.get(COMMIT)
+    return commit_state() if known is None else known
 
 
-def _head(git: Path) -> str:
+def commit_state(folder: Path | str = ".") -> str:
+    """``<hash>`` of the commit that is checked out around a folder, ``<hash>-dirty`` if tracked files differ from it.
+
+    An empty string where nobody can tell: no repository, no commit yet, no git, or an answer that takes longer than
+    `PATIENCE`. One process; nothing is written, not even git's own cache. Links to repositories (work trees,
+    submodules) are git's business.
+    """
+    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
-        head = (git / "HEAD").read_text().strip()
-        if not head.startswith("ref: "):
-            return head
-        reference = head.removeprefix("ref: ")
-        loose = git / reference
-        if loose.is_file():
-            return loose.read_text().strip()
-        packed = (git / "packed-refs").read_text().splitlines()
-        return next((line.split()[0] for line in packed if line.endswith(f" {reference}")), "")
+        # A group of its own: git starts helpers, which would keep the pipe open after it was killed.
+        with subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as git:
+            try:
+                answer, _ = git.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                os.killpg(git.pid, signal.SIGKILL)
+                return ""
     except OSError:
         return ""
+    lines = answer.decode(errors="replace").splitlines()
+    commit = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), "")
+    if git.returncode or commit in ("", "(initial)"):
+        return ""
+    return f"{commit}-dirty" if any(not line.startswith("#") for line in lines) else commit

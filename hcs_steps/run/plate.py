@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hcs_steps.arrays import to_numpy
@@ -27,11 +27,24 @@ def plate_fingerprint(plan: Plan, stage: StagePlan, results: Results) -> str:
     The plan's own last ones also report the failures.
     """
     records = upstream_records(plan, stage, results)
-    failures = [] if stage.steps else open_failures(plan, results)
+    found = {key: record["fingerprint"] for key, record in records.items()}
+    return fingerprint_over(plan.fingerprint(stage, PLATE_UNIT), stage, found, open_failures(plan, results))
+
+
+def fingerprint_over(
+    own: str,
+    stage: StagePlan,
+    found: Mapping[tuple[str, str], str],
+    failures: Iterable[Mapping[str, Any]],
+) -> str:
+    """The fingerprint of a plate stage from its ``own`` in the plan, those of the upstream records that were
+    ``found``, by stage and unit, and the open failures.
+    """
+    told = [] if stage.steps else [f for f in failures if f["stage"] in stage.upstream]
     return digest(
-        plan.fingerprint(stage, PLATE_UNIT),
-        *(f"{name}:{unit}:{r['fingerprint']}" for (name, unit), r in records.items()),
-        *(f"{f['stage']}:{f['unit']}:{f.get('attempt')}" for f in failures if f["stage"] in stage.upstream),
+        own,
+        *(f"{name}:{unit}:{fingerprint}" for (name, unit), fingerprint in found.items()),
+        *(f"{f['stage']}:{f['unit']}:{f.get('attempt')}" for f in told),
     )
 
 

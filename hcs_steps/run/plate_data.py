@@ -17,7 +17,8 @@ from hcs_steps.pipeline.stacks import group_stacks
 from hcs_steps.plate import read_inventory_file, read_unit_planes, vendor_flatfield
 from hcs_steps.results import Results
 from hcs_steps.run.images import read_raw_plane
-from hcs_steps.run.records import read_json, unit_fingerprint, valid_record
+from hcs_steps.run.records import read_record, unit_fingerprint, valid_record
+from hcs_steps.run.running import progress
 from hcs_steps.storage.protocol import Image, ImageStore, PlaneKey
 from hcs_steps.storage.tables import read_table
 
@@ -73,7 +74,8 @@ class PlateData:
         stage's. A stack with a plane that cannot be read is left out and noted.
         """
         index = self._index if step is None else step
-        for unit in self.units:
+        for number, unit in enumerate(self.units, 1):
+            progress(self._plan.steps[index].name, number, len(self.units), unit)
             source, keys = self._images_of(unit, index)
             read = self._reader(unit, source)
             for group, stack in group_stacks(keys, self._plan.steps[index].variable_components):
@@ -114,7 +116,8 @@ class PlateData:
             chosen = ((np.arange(limit) + within) * (len(planes) / limit)).astype(np.int64)
             planes = [planes[i] for i in chosen]
         open_unit, read = "", None
-        for unit, key in planes:
+        for number, (unit, key) in enumerate(planes, 1):
+            progress(self._plan.steps[self._index].name, number, len(planes), f"{unit}, {_text(key)}")
             if unit != open_unit or read is None:
                 open_unit, read = unit, self._reader(unit, self._images_of(unit, self._index)[0])
             try:
@@ -201,15 +204,16 @@ def _text(key: PlaneKey) -> str:
 
 
 def upstream_records(plan: Plan, stage: StagePlan, results: Results) -> dict[tuple[str, str], dict[str, Any]]:
-    """The valid records of everything upstream of a plate stage: (stage, unit) -> record."""
+    """The valid records of everything upstream of a plate stage: (stage, unit) -> record. Cleaned units are done."""
     records = {}
     for name in stage.upstream:
         upstream = plan.stage(name)
         for unit in plan.units_of(upstream):
             if unit == PLATE_UNIT:
-                record = read_json(results.record(name, unit))
+                record = read_record(results, name, unit)
             else:
-                record = valid_record(results, name, unit, unit_fingerprint(plan, results, upstream, unit))
+                fingerprint = unit_fingerprint(plan, results, upstream, unit)
+                record = valid_record(results, name, unit, fingerprint, files=False)
             if record is not None:
                 records[name, unit] = record
     return records

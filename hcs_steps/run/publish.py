@@ -17,6 +17,7 @@ from hcs_steps.plate.inventory import NAN, Plane
 from hcs_steps.plate.listing import IMAGE_SUFFIXES
 from hcs_steps.results import Results
 from hcs_steps.run.calls import NamedOutput
+from hcs_steps.run.images import ImageFileError
 from hcs_steps.run.made import Made
 from hcs_steps.run.places import Places, place_of, place_row
 from hcs_steps.run.records import read_json
@@ -53,6 +54,7 @@ def compute_unit(
             labels = _labels(made, [i for i in made.calls if plan.steps[i].labels_in == index])
             meta = image_meta(context, index, made.places[index])
             images = made.images[index]
+            _require_alike(context, images)
             published.add(
                 stores(index).publish(context.well, images, labels, meta), Path(step.store).parent.as_posix()
             )
@@ -63,6 +65,32 @@ def compute_unit(
         published.notes.append(f"{len(context.layout.blank)} missing planes were read as zeros")
     published.seconds["write"] = time.perf_counter() - started
     return published
+
+
+def _require_alike(context: ProcessingContext, images: Mapping[PlaneKey, Image]) -> None:
+    """The planes of a site go into one image. `ImageFileError` that names the raw files of two that cannot."""
+    first: dict[int, PlaneKey] = {}
+    for key, image in sorted(images.items()):
+        other = first.setdefault(key.site, key)
+        kinds = [f"{each.shape[0]} x {each.shape[1]} {each.dtype.name}" for each in (images[other], image)]
+        if kinds[0] == kinds[1]:
+            continue
+        names = context.channels(RAW)
+        told = [
+            f"{names.get(each.channel, each.channel)}{_of_file(context, each)} is {kind}"
+            for each, kind in zip((other, key), kinds, strict=True)
+        ]
+        plane = context.planes.get(key)
+        raise ImageFileError(
+            f"The images of site {key.site} cannot go into one: {told[0]}, {told[1]}.",
+            file="" if plane is None else plane.path,
+            hint="Export all channels and planes with one size and bit depth, or leave one out with 'select', or bring "
+            "them to one size and data type in an earlier step.",
+        )
+
+
+def _of_file(context: ProcessingContext, key: PlaneKey) -> str:
+    return f" ({context.planes[key].path})" if key in context.planes else ""
 
 
 def _write_rois(

@@ -8,26 +8,27 @@ nothing else.
 from __future__ import annotations
 
 import logging
-import shutil
 import time
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
 from hcs_steps.compile.stores import store_spec
 from hcs_steps.compile.units import key_of
-from hcs_steps.errors import HcsError
 from hcs_steps.pipeline.registry import importable
 from hcs_steps.plate import read_unit_planes
 from hcs_steps.results import Results
+from hcs_steps.run._failures import MissingInputError, failure_of_death, failure_of_error, peak_gpu_mb
+from hcs_steps.run._link import Link
+from hcs_steps.run._withdrawal import remove_published, retract_record, withdraw_unit
+from hcs_steps.run._worker import Stopped, is_stopped
 from hcs_steps.run.devices import CPU, leased_device
 from hcs_steps.run.images import ImageFileError
 from hcs_steps.run.made import Made
 from hcs_steps.run.measure import environment, peak_host_mb, reset_peak
+from hcs_steps.run.outcome import Death, Outcome
 from hcs_steps.run.plate import plate_fingerprint, run_plate_stage
 from hcs_steps.run.publish import compute_unit
 from hcs_steps.run.records import (
@@ -36,6 +37,7 @@ from hcs_steps.run.records import (
     attempts,
     close_failure,
     read_json,
+    read_record,
     unit_fingerprint,
     valid_record,
     write_failure,
@@ -46,33 +48,30 @@ from hcs_steps.storage import StorageRegistry
 logger = logging.getLogger("hcs_steps")
 
 
-@dataclass
-class Outcome:
-    """What became of a job's units: finished (unit -> fingerprint), skipped of these, failed, blocked by
-    upstream.
-    """
-
-    done: dict[str, str] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    blocked: list[str] = field(default_factory=list)
-
-
 class Runner:
     """Runs stages of one plan.
 
     ``log`` is named in failures; ``debug`` lets a unit's error through; ``force`` computes what is up to
-    date.
+    date; ``link`` is told which units start and end.
     """
 
     def __init__(
-        self, plan: Plan, results: Results, *, log: str = "", debug: bool = False, force: bool = False
+        self,
+        plan: Plan,
+        results: Results,
+        *,
+        log: str = "",
+        debug: bool = False,
+        force: bool = False,
+        link: Link | None = None,
     ) -> None:
         self.plan = plan
         self.results = results
         self.log = log
         self.debug = debug
+        self.force = force
         self.skip_finished = plan.smart_caching and not force
+        self.link = link
         self._stores: dict[int, Any] = {}
         self._planes: dict[str, Any] = {}
 
@@ -81,40 +80,79 @@ class Runner:
         outcome = Outcome()
         with leased_device(bool(stage.gpu)) as device:
             for unit in units:
-                self._run_one(stage, unit, device, outcome)
+                state, text = self._run_one(stage, unit, device)
+                outcome.note(unit, state, text)
+                if self.link is not None:
+                    self.link.ended(unit, state, text)
         return outcome
 
-    def _run_one(self, stage: StagePlan, unit: str, device: str, outcome: Outcome) -> None:
+    def settle(self, stage: StagePlan, death: Death) -> None:
+        """Make a failure of how a unit's process died, unless the unit was done by then."""
+        unit = death.unit
+        fingerprint = self.fingerprint(stage, unit)
+        if valid_record(self.results, stage.name, unit, fingerprint):
+            state, text = "done", fingerprint
+        else:
+            self.withdraw(stage, unit, retract_record(self.results, stage, unit))
+            state, text = "failed", self._fail(failure_of_death(stage, death))
+        if self.link is not None:
+            self.link.ended(unit, state, text)
+
+    def withdraw(self, stage: StagePlan, unit: str, published: Iterable[str] = ()) -> None:
+        """Leave nothing of a unit that is not done."""
+        withdraw_unit(self.plan, self.results, stage, unit, published, self.store)
+
+    def _run_one(self, stage: StagePlan, unit: str, device: str) -> tuple[str, str]:
+        """What became of the unit, and the text for it; see `Outcome.note`."""
         fingerprint = self.fingerprint(stage, unit)
         if self.skip_finished and valid_record(self.results, stage.name, unit, fingerprint):
             logger.info("%s: %s is up to date", stage.name, unit)
-            close_failure(
-                self.results, stage.name, unit
-            )  # in case the record's writer was killed before it could
-            outcome.skipped.append(unit)
-            outcome.done[unit] = fingerprint
-            return
-        old = self._retract(stage, unit)
-        if self._blocked(stage, unit):
+            # In case the record's writer was killed before it could.
+            close_failure(self.results, stage.name, unit)
+            return "skipped", fingerprint
+        former = read_record(self.results, stage.name, unit)
+        old = retract_record(self.results, stage, unit)
+        missing = self._missing_upstream(stage, unit)
+        if missing is not None and not missing.skipped:
             logger.info("%s: %s has no upstream result", stage.name, unit)
-            self._withdraw(stage, unit, old)
-            outcome.blocked.append(unit)
-            return
+            self.withdraw(stage, unit, old)
+            return "blocked", ""
         logger.info("%s: %s starts on %s", stage.name, unit, device)
-        reset_peak()
-        start, clock = datetime.now(UTC), time.perf_counter()
+        if self.link is not None:
+            self.link.started(unit)
         try:
-            result = self._compute(stage, unit, device)
-        except Exception as error:  # the unit's error, whatever it is, ends the unit
-            self._withdraw(stage, unit, old)
-            failure = self._failure(stage, unit, error)
-            write_failure(self.results, failure)
-            outcome.failed[unit] = failure.error
-            logger.error("%s: %s failed: %s", stage.name, unit, failure.error)
-            logger.info("%s", failure.stack)
+            if missing is not None:
+                raise MissingInputError(missing, unit, self.plan)
+            because = self._because(stage, unit, former)
+            self._run_to_record(stage, unit, device, fingerprint, because, old)
+        except (Exception, SystemExit) as error:  # the unit's error, whatever it is, ends the unit
+            self.withdraw(stage, unit, [*old, *retract_record(self.results, stage, unit)])
+            if is_stopped():
+                raise Stopped from None
+            text = self._fail(failure_of_error(stage, unit, error, device))
             if self.debug:
                 raise
-            return
+            return "failed", text
+        except BaseException:  # somebody ends the process
+            # What the plan's own last stages write is whole, file by file, and better than nothing.
+            if stage.steps and not self.results.record(stage.name, unit).exists():
+                self.withdraw(stage, unit, old)
+            raise
+        return "done", fingerprint
+
+    def _run_to_record(
+        self,
+        stage: StagePlan,
+        unit: str,
+        device: str,
+        fingerprint: str,
+        because: tuple[str, ...],
+        old: Sequence[str],
+    ) -> None:
+        """Compute the unit, publish everything, and write its record."""
+        reset_peak()
+        start, clock = datetime.now(UTC), time.perf_counter()
+        result = self._compute(stage, unit, device)
         record = Record(
             stage=stage.name,
             unit=unit,
@@ -125,17 +163,28 @@ class Runner:
             items_processed=result.items,
             items_failed=0,
             peak_host_mb=peak_host_mb(),
-            peak_gpu_mb=_peak_gpu_mb(device),
+            peak_gpu_mb=peak_gpu_mb(device),
             device=device,
             published=tuple(result.published),
             outputs=result.outputs,
             notes=tuple(result.notes),
+            plan=self.plan.hash,
+            mode=self.plan.mode,
+            because=because,
             **environment(),
         )
-        self._remove(old, {item["path"] for item in result.published})
+        remove_published(self.results, old, {item["path"] for item in result.published})
         write_record(self.results, record)
-        outcome.done[unit] = fingerprint
         logger.info("%s: %s done in %.2f s", stage.name, unit, time.perf_counter() - clock)
+
+    def _because(self, stage: StagePlan, unit: str, record: Mapping[str, Any] | None) -> tuple[str, ...]:
+        """Why the unit is computed, whose record was this one."""
+        from hcs_steps.operations.explain import reasons
+
+        tried = attempts(self.results, stage.name, unit)
+        return reasons(
+            self.plan, self.results, stage, unit, record, attempts=tried, forced=self.force, files=True
+        )
 
     def fingerprint(self, stage: StagePlan, unit: str) -> str:
         """What the unit's record must carry; a plate's covers the upstream results that are there now."""
@@ -177,80 +226,26 @@ class Runner:
             self._stores[step] = store
         return self._stores[step]
 
-    def _blocked(self, stage: StagePlan, unit: str) -> bool:
-        """Whether a result that the unit reads is missing. A plate stage works on what is there."""
+    def _missing_upstream(self, stage: StagePlan, unit: str) -> StagePlan | None:
+        """The first stage that the unit reads from and that has no result for it. A plate stage takes what is there."""
         if unit == PLATE_UNIT:
-            return False
+            return None
         for name in stage.upstream:
             upstream = self.plan.stage(name)
             if upstream.scope == "plate":
                 record = read_json(self.results.record(name, PLATE_UNIT))
                 if record is None or not record.get("success"):
-                    return True
+                    return upstream
             elif self.plan.in_stage(upstream, unit) and not valid_record(
                 self.results, name, unit, self.fingerprint(upstream, unit)
             ):
-                return True
-        return False
+                return upstream
+        return None
 
-    def _retract(self, stage: StagePlan, unit: str) -> list[str]:
-        """Take back the unit's record, so that nothing claims to be done meanwhile; returns what it
-        published.
-        """
-        path = self.results.record(stage.name, unit)
-        record = read_json(path)
-        path.unlink(missing_ok=True)
-        return [str(item["path"]) for item in (record or {}).get("published", ())]
-
-    def _withdraw(self, stage: StagePlan, unit: str, published: Iterable[str]) -> None:
-        """Remove everything that an earlier run published of the unit, and let its stores say again what they expect.
-
-        Not only what its record listed: the record may be gone, or have been that of a stage or unit of another name.
-        """
-        self._remove(published, ())
-        if unit == PLATE_UNIT:
-            return
-        found = self.plan.units[unit]
-        for index in (i for i in stage.steps if self.plan.steps[i].written):
-            sites = sorted({key.site for key in self.plan.layouts[found.layout].keys[index]})
-            with suppress(HcsError):  # a store that cannot be opened is why the unit failed
-                self.store(index).remove(found.well, sites)
-        for index in (i for i in stage.steps if self.plan.steps[i].labels):
-            for site in {key.site for key in self.plan.layouts[found.layout].keys[index]}:
-                for path in self.results.all_rois(self.plan.steps[index].name, found.well, site):
-                    path.unlink(missing_ok=True)
-
-    def _remove(self, published: Iterable[str], keep: Iterable[str]) -> None:
-        """Remove what an earlier run of the unit published and this one did not."""
-        root = self.results.root.resolve()
-        for relative in set(published) - set(keep):
-            path = (root / relative).resolve()
-            if root not in path.parents:  # a record is data: it never reaches outside the results
-                continue
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-
-    def _failure(self, stage: StagePlan, unit: str, error: Exception) -> Failure:
-        cause = getattr(error, "error", error)
-        return Failure(
-            stage=stage.name,
-            unit=unit,
-            step=getattr(error, "step", stage.name),
-            kind="out of memory" if isinstance(cause, MemoryError) else type(cause).__name__,
-            error=str(error) or type(error).__name__,
-            file=getattr(cause, "file", ""),
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            log=self.log,
-            attempt=attempts(self.results, stage.name, unit) + 1,
-            stack="".join(traceback.format_exception(cause)),
-        )
-
-
-def _peak_gpu_mb(device: str) -> int:
-    if device == CPU:
-        return 0
-    import cupy
-
-    return int(cupy.get_default_memory_pool().total_bytes() >> 20)
+    def _fail(self, failure: Failure) -> str:
+        """Open the failure, and log it; returns its text."""
+        attempt = attempts(self.results, failure.stage, failure.unit) + 1
+        write_failure(self.results, replace(failure, log=self.log, attempt=attempt))
+        logger.error("%s: %s failed: %s", failure.stage, failure.unit, failure.error)
+        logger.info("%s", failure.stack)
+        return failure.error

@@ -43,6 +43,12 @@ def _rows(
 ) -> dict[str, Any]:
     columns = as_columns(value)
     rows = len(next(iter(columns.values()), ()))
+    for name, own in (("Metadata_Plate", plate), ("Metadata_Well", well)):
+        if name in columns and not (np.asarray(columns[name]) == own).all():
+            raise StepError(
+                f"The column {name!r} of a table names something else than {own}, of which it is.",
+                hint="Leave the column out: plate, well and plane are added to every table.",
+            )
     plane = np.asarray(columns.pop("plane", np.zeros(rows, np.int64)))
     if rows and not (plane.dtype.kind in "ui" and plane.min() >= 0 and plane.max() < len(keys)):
         raise StepError(

@@ -23,6 +23,7 @@ from hcs_steps.plate.inventory import Plane
 from hcs_steps.run.calls import CallResult, NamedOutput, run_chain
 from hcs_steps.run.images import RawImages
 from hcs_steps.run.places import Places, grid_of_sites, moved_places, plane_table, raw_places
+from hcs_steps.run.running import announced
 from hcs_steps.run.tables import unit_table
 from hcs_steps.storage.protocol import Image, ImageStore, PlaneKey
 
@@ -54,14 +55,27 @@ class ProcessingContext:
         return channel_names(self.plan.steps, self.layout.sources, step, base)
 
 
+LONGEST = 1000
+"""Characters of a foreign error's text that are shown."""
+
+
 class StepFailure(StepError):
     """An error with the step it happened in; the original is its ``__cause__``."""
 
     def __init__(self, step: str, error: BaseException) -> None:
-        message = str(error) if isinstance(error, HcsError) else f"{type(error).__name__}: {error}"
+        message = str(error) if isinstance(error, HcsError) else f"{type(error).__name__}: {_said(error)}"
         super().__init__(f"Step {step}: {message}")
         self.step = step
         self.error = error
+
+
+def _said(error: BaseException) -> str:
+    """What a foreign error says, in one line of limited length; its stack has all of it."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception as other:  # its class is somebody's code, too
+        return f"(its text cannot be shown: {type(other).__name__})"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 @dataclass
@@ -138,7 +152,8 @@ class UnitRun:
         results: list[CallResult] = []
         places = self._places(source)
         after = dict(places)
-        for group, stack_keys in group_stacks(keys, step.variable_components):
+        stacks = group_stacks(keys, step.variable_components)
+        for group, stack_keys in announced(step.name, stacks, channels):
             branch = chain_of(step, group, well, channels)
             if branch is None and step.unlisted != "pass":
                 continue

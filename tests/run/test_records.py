@@ -1,19 +1,26 @@
 """Records, failures and markers: what says that a unit is done."""
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hcs_steps.compile.plan import Plan, PlateInfo, StagePlan
+from hcs_steps.errors import ConfigError
 from hcs_steps.results import Results
 from hcs_steps.run.records import (
+    RECORD_VERSION,
     Failure,
     Record,
     all_attempts,
     attempts,
+    forget,
+    mark_cleaned,
     open_failures,
     read_json,
     valid_record,
@@ -138,3 +145,133 @@ def test_a_marker_lists_what_became_of_a_jobs_units_in_a_stable_way(results: Res
     assert contents[0] == contents[1]
     assert json.loads(contents[0])["failed"] == ["A", "B"]
     assert json.loads(contents[0])["blocked"] == ["D", "E"]
+
+
+def published_at(results: Results, *paths: str) -> tuple[dict[str, Any], ...]:
+    """Entries of a record, with their files."""
+    for path in paths:
+        (results.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (results.root / path).write_text("x")
+    return tuple({"path": path, "size": 1, "checksum": "blake2b:0"} for path in paths)
+
+
+def test_what_was_cleaned_on_purpose_counts_as_done_but_not_as_there(results: Results) -> None:
+    published = published_at(results, "images/s/A01", "tables/x.parquet")
+    write_record(results, replace(RECORD, published=published))
+    mark_cleaned(results, "s", "A01", ["images/s/A01", "of/another/unit"])
+    assert valid(results), "its file is still there"
+
+    (results.root / "images/s/A01").unlink()
+    assert not valid(results)
+    record = valid_record(results, "s", "A01", "f1", files=False)
+    assert record is not None
+    assert [item.get("cleaned", False) for item in record["published"]] == [True, False]
+
+    (results.root / "tables/x.parquet").unlink()
+    assert valid_record(results, "s", "A01", "f1", files=False) is None, "this one was not cleaned"
+
+
+def test_cleaning_what_is_marked_already_writes_nothing(results: Results) -> None:
+    write_record(results, replace(RECORD, published=published_at(results, "images/s/A01")))
+    mark_cleaned(results, "s", "A01", ["images/s/A01"])
+    before = results.record("s", "A01").stat().st_mtime_ns
+    mark_cleaned(results, "s", "A01", ["images/s/A01"])
+    mark_cleaned(results, "s", "B07", ["images/s/B07"])
+    assert results.record("s", "A01").stat().st_mtime_ns == before
+    assert not results.record("s", "B07").exists()
+
+
+@pytest.mark.parametrize("state", ["never failed", "failed", "failed and succeeded"])
+def test_a_forgotten_result_counts_as_one_more_attempt(results: Results, state: str) -> None:
+    if state != "never failed":
+        write_failure(results, replace(FAILURE, attempt=2))
+    if state != "failed":
+        write_record(results, RECORD)
+    before = attempts(results, "s", "A01")
+    was_open = results.failure("s", "A01").exists()
+    forget(results, "s", "A01", "its file is damaged")
+    assert attempts(results, "s", "A01") == before + 1
+    assert all_attempts(results, "s") == {"A01": before + 1}
+    assert not results.record("s", "A01").exists()
+    assert results.failure("s", "A01").exists() == was_open, "it opens no failure"
+    forget(results, "s", "A01", "again")
+    assert attempts(results, "s", "A01") == before + 2
+
+
+def test_a_stop_while_forgetting_leaves_a_record_never_a_unit_that_nobody_misses(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_record(results, RECORD)
+
+    def stop(self: Path, missing_ok: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", stop)
+    with pytest.raises(KeyboardInterrupt):
+        forget(results, "s", "A01", "why")
+    assert valid(results)
+    assert attempts(results, "s", "A01") == 1
+
+
+def test_a_record_of_a_newer_version_is_refused_and_stays(results: Results) -> None:
+    write_record(results, replace(RECORD, version=RECORD_VERSION + 1))
+    path = results.record("s", "A01")
+    before = path.read_bytes()
+    for use in (lambda: valid(results), lambda: mark_cleaned(results, "s", "A01", [])):
+        with pytest.raises(ConfigError, match=rf"A01\.json.*version {RECORD_VERSION + 1}.*{RECORD_VERSION}"):
+            use()
+    assert path.read_bytes() == before
+
+
+def test_a_record_from_before_versions_is_valid(results: Results) -> None:
+    write_record(results, RECORD)
+    path = results.record("s", "A01")
+    record = json.loads(path.read_text())
+    for name in ("version", "plan", "mode", "because"):
+        del record[name]
+    path.write_text(json.dumps(record))
+    assert valid(results)
+
+
+@pytest.mark.parametrize("path", ["../other/plan.json", "/etc/passwd", "a/../../b", "", "a\0b", 7, None])
+def test_a_record_that_leads_outside_the_results_is_none(results: Results, path: object) -> None:
+    write_record(results, replace(RECORD, published=({"path": path, "size": 1, "checksum": ""},)))
+    assert not valid(results)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2**70) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(sorted(asdict(RECORD))), value=JSON)
+def test_a_record_of_any_shape_is_valid_none_or_refused(results: Results, name: str, value: Any) -> None:
+    table = {"path": "tables/t.parquet", "planes": [[1, 1, 0, 1, 5]], "channels": {"1": "DAPI"}}
+    call = {"group": {"channel": 1}, "arrays": {"a": "arrays/s/a.npy"}, "scales": {"a": 1.0}, "values": {}}
+    record = asdict(replace(RECORD, outputs={"step": {"tables": {"t": table}, "calls": [call]}}))
+    for damaged in (record | {name: value}, {**record, "outputs": {"step": {name: value, "tables": value}}}):
+        path = results.record("s", "A01")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(damaged))
+        with suppress(ConfigError):  # of a newer version
+            found = valid_record(results, "s", "A01", "f1") or {"outputs": {}}
+            for output in found["outputs"].values():
+                paths = [entry["path"] for entry in output.get("tables", {}).values()]
+                paths += [path for each in output.get("calls", ()) for path in each["arrays"].values()]
+                assert all((results.root / path).is_relative_to(results.root) for path in paths)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[" * 200_000, b"[]", b'{"error": 3, "attempt": "x", "stage": "t"}']
+)
+def test_a_damaged_failure_is_a_failure(results: Results, content: bytes) -> None:
+    path = results.failure("s", "plate")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    (found,) = open_failures(plan("s"), results)
+    assert set(found) >= set(asdict(FAILURE))
+    assert (found["stage"], found["unit"], found["attempt"]) == ("s", "plate", 1)
+    assert "plate.json" in found["error"]
