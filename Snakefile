@@ -3,6 +3,7 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 from hcs_steps.emit.workflow import load_workflow
+from hcs_steps.operations.hooks import RunHooks
 
 min_version("9.0")
 
@@ -12,6 +13,7 @@ configfile: "config/config.yaml"
 
 # The main process reads the plates and compiles; a process that Snakemake spawns only loads the plans.
 HCS, RULES = load_workflow(config, main_process=workflow.is_main_process, scratch=workflow.snakemake_tmp_dir)
+RUN = RunHooks(HCS)
 
 
 rule all:
@@ -25,4 +27,12 @@ include: "rules/finish.smk"
 
 
 onstart:
-    HCS.start()
+    RUN.start()
+
+
+onsuccess:
+    RUN.end(True)
+
+
+onerror:
+    RUN.end(False)

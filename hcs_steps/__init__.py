@@ -12,6 +12,16 @@ from hcs_steps.lazy import lazy_names
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from hcs_steps.operations.runs import (
+        PipelineRun,
+        StageResult,
+    )
+    from hcs_steps.operations.service import (
+        create_orchestrator,
+        get_run_status,
+        resume_pipeline,
+        run_pipeline,
+    )
     from hcs_steps.orchestrator import (
         PipelineOrchestrator,
         UnitResult,
@@ -53,6 +63,9 @@ if TYPE_CHECKING:
     from hcs_steps.run.unit import (
         ProcessingContext,
     )
+    from hcs_steps.run_settings import (
+        OrchestrationConfig,
+    )
     from hcs_steps.storage import (
         StorageRegistry,
     )
@@ -68,12 +81,15 @@ __all__ = [
     "MaterializationBackend",
     "MissingPolicy",
     "NgffVersion",
+    "OrchestrationConfig",
     "PathPlanningConfig",
     "Pipeline",
     "PipelineOrchestrator",
+    "PipelineRun",
     "ProcessingContext",
     "RoiFormat",
     "Scope",
+    "StageResult",
     "StorageRegistry",
     "TablesConfig",
     "TiffConfig",
@@ -87,9 +103,13 @@ __all__ = [
     "ZarrCodecPipeline",
     "ZarrCompressor",
     "ZarrConfig",
+    "create_orchestrator",
+    "get_run_status",
     "load_pipeline",
     "open_plate",
     "register_function",
+    "resume_pipeline",
+    "run_pipeline",
     "setup_global_gpu_registry",
     "step_function",
 ]
@@ -97,6 +117,13 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
+        "hcs_steps.operations.runs": ["PipelineRun", "StageResult"],
+        "hcs_steps.operations.service": [
+            "create_orchestrator",
+            "get_run_status",
+            "resume_pipeline",
+            "run_pipeline",
+        ],
         "hcs_steps.orchestrator": [
             "PipelineOrchestrator",
             "UnitResult",
@@ -134,6 +161,7 @@ __getattr__ = lazy_names(
         ],
         "hcs_steps.plate": ["open_plate"],
         "hcs_steps.run.unit": ["ProcessingContext"],
+        "hcs_steps.run_settings": ["OrchestrationConfig"],
         "hcs_steps.storage": ["StorageRegistry"],
     },
 )

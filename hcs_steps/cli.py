@@ -1,7 +1,7 @@
 """The ``hcs`` command: the parser, and nothing that takes time to import.
 
 Every subcommand lives in `hcs_steps.commands` and is imported when it is called.
-Exit codes: 0 all done, 1 some units failed, 2 nothing could start, 130 interrupted.
+Exit codes: 0 all done, 1 some units failed, 2 nothing could start, 3 time limit, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -59,6 +59,23 @@ def build_parser() -> argparse.ArgumentParser:
     _configured(compile_)
     compile_.add_argument("--json", action="store_true", help="print the plans as JSON")
     compile_.add_argument("--write", action="store_true", help="write plans and rules to the results folder")
+
+    run = _add(commands, "run", "run", "run the workflow: Snakemake, with a live display")
+    _launching(run)
+    run.add_argument("--mode", help="a mode of the pipeline: full, preview, analysis_only, or one of its own")
+    run.add_argument(
+        "--from-stage", dest="from_step", metavar="STAGE", help="use what earlier stages have made"
+    )
+    run.add_argument("--until", metavar="STAGE", help="stop after this stage")
+    run.add_argument("--force", action="store_true", help="compute again what is up to date")
+    run.add_argument("--timeout", metavar="TIME", help="stop after this time, e.g. 90m or 12h (exit code 3)")
+
+    retry = _add(commands, "retry", "run", "run again exactly what failed, and what depends on it", "retry")
+    _launching(retry)
+    retry.add_argument("--stage", help="only what failed in this stage")
+
+    _add_watching(commands)
+    _add_mending(commands)
 
     step = _add(commands, "step", "step", "run one stage over one or more units (what every job calls)")
     step.add_argument("--plan", required=True, metavar="FILE", help="the plate's plan.json")
@@ -133,12 +150,119 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_watching(commands: object) -> None:
+    """The commands that say what is and was going on."""
+    status = _add(commands, "status", "status", "how far plates are, also while a run goes on elsewhere")
+    _plates(status)
+    status.add_argument("--json", action="store_true", help="print it for programs")
+    status.add_argument("--watch", action="store_true", help="keep it up to date until the run ends")
+    _configured(status)
+
+    failures = _add(commands, "failures", "failures", "what has failed and is still open")
+    _plates(failures)
+    failures.add_argument("--json", action="store_true", help="print it for programs")
+    failures.add_argument("--full", action="store_true", help="with tracebacks")
+    _configured(failures)
+
+    logs = _add(commands, "logs", "logs", "what the jobs of a well have said")
+    logs.add_argument(
+        "well", metavar="WELL", help="a well, e.g. A01; 'plate' for the jobs of the whole plate"
+    )
+    logs.add_argument("--stage", help="only of this stage")
+    logs.add_argument(
+        "--plate", metavar="PLATE", help="a results folder or a plate's name, if several have the well"
+    )
+    logs.add_argument("--follow", action="store_true", help="go on printing while the well is computed")
+    _configured(logs)
+
+    explain = _add(
+        commands, "explain", "explain", "how a well's results were made, and whether they would be again"
+    )
+    explain.add_argument(
+        "well", metavar="WELL", help="a well or a unit, e.g. A01, or 'plate' for the plate's stages"
+    )
+    explain.add_argument("--stage", help="only this stage")
+    explain.add_argument("--plate", metavar="NAME", help="the plate, where the configuration has several")
+    explain.add_argument("--mode", help="against the plan of this mode")
+    explain.add_argument("--json", action="store_true", help="the same as JSON")
+    _configured(explain)
+
+    graph = _add(commands, "graph", "graph", "draw the stages and what reads what")
+    graph.add_argument(
+        "plate", nargs="?", metavar="PLATE", help="a plate by name, or a results folder (default: all)"
+    )
+    graph.add_argument("--svg", metavar="FILE", help="write a picture there")
+    graph.add_argument("--mode", help="the plan of this mode")
+    _configured(graph)
+
+
+def _add_mending(commands: object) -> None:
+    """The commands that check results and make room."""
+    verify = _add(
+        commands, "verify", "verify", "check results against their records: existence, sizes, checksums"
+    )
+    _plates(verify)
+    verify.add_argument(
+        "--fix", action="store_true", help="let what is damaged be computed again by the next run"
+    )
+    verify.add_argument("--quick", action="store_true", help="existence and sizes only")
+    verify.add_argument(
+        "--jobs", type=int, default=4, metavar="N", help="so many files at a time (default: 4)"
+    )
+    _configured(verify)
+
+    clean = _add(
+        commands, "clean", "clean", "show what could be removed and how much room that makes, or remove it"
+    )
+    _plates(clean)
+    clean.add_argument(
+        "--intermediates",
+        action="store_true",
+        help="images between stages that are done and not kept as results",
+    )
+    clean.add_argument("--leftovers", action="store_true", help="what former plans and killed processes left")
+    clean.add_argument("--plate", action="store_true", help="everything that was made of the plate")
+    clean.add_argument("--yes", action="store_true", help="do not ask")
+    _configured(clean)
+
+
+def _plates(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "plates",
+        nargs="*",
+        metavar="PLATE",
+        help="results folders or names of plates (default: all of the configuration)",
+    )
+
+
 def _add(
     commands: object, name: str, module: str, text: str, function: str = "run"
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)  # type: ignore[attr-defined]
     parser.set_defaults(module=module, function=function)
     return parser
+
+
+def _launching(parser: argparse.ArgumentParser) -> None:
+    """The options of commands that start Snakemake."""
+    _configured(parser)
+    parser.add_argument(
+        "--plates",
+        action="append",
+        metavar="NAME",
+        help="only these plates (several: repeated, or with commas)",
+    )
+    parser.add_argument(
+        "--wells", metavar="WELLS", help="only these wells: A01,B02 or row:A or col:01-06 or A01:C12"
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="so many at a time (default: the profile's)")
+    parser.add_argument(
+        "--profile", help="Snakemake's profile: slurm, workstation, ... (default: profiles/default)"
+    )
+    parser.add_argument("--dry-run", "-n", action="store_true", help="show what would run, and why")
+    parser.add_argument(
+        "snakemake", nargs="*", metavar="-- ARGUMENT", help="further arguments for Snakemake, after --"
+    )
 
 
 def _configured(parser: argparse.ArgumentParser) -> None:

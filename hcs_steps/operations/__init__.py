@@ -1,0 +1,1 @@
+"""What people do with runs: start, watch, stop, mend, verify, clean and explain them."""

@@ -1,0 +1,139 @@
+"""What the Snakefile calls when a run begins and when it has ended."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hcs_steps.emit.workflow import Workflow, refuse
+from hcs_steps.errors import ConfigError, HcsError
+from hcs_steps.results import Results
+from hcs_steps.run.claim import claim
+from hcs_steps.run.records import read_json
+
+if TYPE_CHECKING:
+    from hcs_steps.compile.plan import Plan
+    from hcs_steps.operations.keeper import Keeper
+    from hcs_steps.operations.runs import PipelineRun
+
+PATIENCE_S = 20.0
+"""Jobs of a run that was killed end within a second or two; so long is waited for them."""
+
+
+class RunHooks:
+    """The beginning and the end of the run of a workflow; made in every process, used in the main one only."""
+
+    def __init__(self, workflow: Workflow) -> None:
+        self.workflow = workflow
+        self._locks: list[Any] = []
+        self._keeper: Keeper | None = None
+
+    def start(self) -> None:
+        """Claim the results, write the plans, and keep run.json from now on. Ends the process with one paragraph and
+        exit code 2 if that cannot be done.
+        """
+        from hcs_steps.operations.keeper import Keeper
+        from hcs_steps.run_settings import OrchestrationConfig
+
+        plans, settings = self.workflow.plans, self.workflow.settings
+        limits = settings.orchestration if settings else OrchestrationConfig()
+        try:
+            self._locks = [claim(Results(Path(folder))) for folder in sorted(plans)]
+            for folder in plans:
+                _wait_for_former_jobs(Results(Path(folder)), plans[folder])
+            self.workflow.write()
+            self._keeper = Keeper(plans, limits, self.workflow.units)
+            notes = self._keeper.start()
+        except HcsError as error:
+            self._release()
+            refuse(error)
+        for note in notes:
+            _say(note)
+        _say(_announcement(plans), hcs_plates=dict(plans), hcs_units=self.workflow.units)
+
+    def end(self, success: bool) -> None:
+        """Close the runs, write what there is, tell who wants to know. Ends the process where the exit code is not
+        Snakemake's own.
+        """
+        from hcs_steps.operations.notify import notify
+        from hcs_steps.operations.outputs import write_outputs
+        from hcs_steps.operations.runs import as_document
+
+        if self._keeper is None:
+            return
+        self._release()
+        code, runs = self._keeper.end(success)
+        for folder, plan in self.workflow.plans.items():
+            try:
+                write_outputs(plan, Results(Path(folder)), run_id=runs[folder].run_id)
+            except HcsError as error:
+                _say(str(error))
+        settings = self.workflow.settings
+        if settings is not None and settings.on_finish is not None:
+            trouble = notify(settings.on_finish, as_document(runs), Path.cwd())
+            if trouble:
+                _say(trouble)
+        for run in runs.values():
+            _say(_farewell(run), hcs_run=run)
+        if code != (0 if success else 1):
+            raise SystemExit(code)
+
+    def _release(self) -> None:
+        for lock in self._locks:
+            if lock is not None:
+                lock.release()
+        self._locks = []
+
+
+def _wait_for_former_jobs(results: Results, plan: Plan) -> None:
+    """Wait for jobs of a run that was killed, which end by themselves; `ConfigError` if they do not."""
+    end = time.monotonic() + PATIENCE_S
+    told = False
+    while living := _living_here(results, plan):
+        if time.monotonic() > end:
+            raise ConfigError(
+                f"{', '.join(living)} of {plan.plate.id} are still being computed by jobs of an earlier run.",
+                hint="Wait until they have ended (hcs status shows them), or end their processes.",
+            )
+        if not told:
+            _say(f"{plan.plate.id}: waiting for {len(living)} jobs of the run that was killed to end.")
+            told = True
+        time.sleep(0.2)
+
+
+def _living_here(results: Results, plan: Plan) -> list[str]:
+    """Units that a process of this machine computes."""
+    from hcs_steps.run._processes import is_process
+
+    living = []
+    for stage in plan.stages:
+        for path in results.running(stage.name, "x").parent.glob("*.json"):
+            found = read_json(path) or {}
+            here = found.get("machine") == platform.node()
+            pid, started = found.get("pid"), found.get("process_start")
+            if here and isinstance(pid, int) and isinstance(started, float) and is_process(pid, started):
+                living.append(path.stem)
+    return living
+
+
+def _say(text: str, **extra: Any) -> None:
+    """Tell it through Snakemake's log, which every display shows."""
+    from snakemake.logging import logger
+
+    logger.info(text, extra=extra)
+
+
+def _announcement(plans: Mapping[str, Plan]) -> str:
+    first = next(iter(plans.values()))
+    units = sum(len(plan.units) for plan in plans.values())
+    what = first.plate.id if len(plans) == 1 else f"{len(plans)} plates"
+    mode = "" if first.mode == "full" else f", mode {first.mode}"
+    return f"hcs-steps: {what}, {units} units{mode}. Elsewhere: hcs status."
+
+
+def _farewell(run: PipelineRun) -> str:
+    reason = f": {run.reason}" if run.reason else ""
+    return f"{run.plate}: run {run.run_id} {run.state} after {run.duration:.0f} s{reason}."

@@ -1,0 +1,202 @@
+"""``hcs run``: Snakemake with the live display, for a part of the work if asked, tried again where that may help."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hcs_steps.compile.plan import PLATE_UNIT, Plan
+from hcs_steps.emit.prepare import prepare_plates
+from hcs_steps.errors import ConfigError
+from hcs_steps.operations.stopping import INTERRUPTED, TIME_LIMIT
+from hcs_steps.results import Results
+from hcs_steps.run.claim import claim
+from hcs_steps.run.records import forget, open_failures
+from hcs_steps.settings import WorkflowSettings, load_settings, parse_settings
+
+PATIENCE_S = 8.0
+"""Snakemake is given so long to end its jobs before everything is killed."""
+
+TRIED_AGAIN = frozenset({"out of memory", "time limit", "died"})
+"""Kinds of failures that more memory, or just another attempt, may mend."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be run.
+
+    ``plates`` are names and ``wells`` a well filter, None for all. ``changes`` go over the configuration file
+    (``mode``, ``from_step``, ``until``, ``orchestration``). ``force`` computes again what is up to date.
+    ``snakemake`` are further arguments for Snakemake.
+    """
+
+    config: Path = Path("config/config.yaml")
+    plates: tuple[str, ...] | None = None
+    wells: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    force: bool = False
+    jobs: int | None = None
+    profile: str | None = None
+    dry_run: bool = False
+    display: bool = True
+    snakemake: tuple[str, ...] = ()
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What goes over the configuration file."""
+        chosen = {"only_plates": list(self.plates) if self.plates else None, "only_wells": self.wells}
+        return {**self.changes, **{key: value for key, value in chosen.items() if value is not None}}
+
+
+def run(request: Request) -> int:
+    """Run it in the working directory; returns the exit code. `ConfigError` if it cannot start."""
+    settings = configured(request)
+    if request.force and not request.dry_run:
+        forget_results(settings, request)
+    code = _snakemake(request, settings.orchestration.retries)
+    for _ in range(settings.orchestration.retries):
+        if request.dry_run or code != 1 or not _worth_another_try(settings):
+            break
+        print("hcs run: trying again what died, ran out of memory or took too long.", file=sys.stderr)
+        code = _snakemake(replace(request, force=False), settings.orchestration.retries)
+    return code
+
+
+def configured(request: Request) -> WorkflowSettings:
+    """The settings of a request: its file, and what goes over it."""
+    from hcs_steps.pipeline.files import load_yaml
+
+    load_settings(request.config)  # says what is wrong in the file itself
+    return parse_settings(_merged(load_yaml(request.config), request.overrides), str(request.config))
+
+
+def _merged(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings key by key, as Snakemake puts ``--config`` over the file."""
+    merged = dict(values)
+    for key, value in over.items():
+        own = merged.get(key)
+        both = isinstance(own, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(own, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def forget_results(settings: WorkflowSettings, request: Request) -> int:
+    """Drop the records of what is to be computed again; returns how many there were. Nothing else is removed."""
+    from hcs_steps.emit.workflow import Workflow
+
+    prepared = prepare_plates(settings, root=Path.cwd())
+    workflow = Workflow({p.results.root.as_posix(): p.plan for p in prepared}, prepared, settings)
+    dropped = 0
+    for folder, plan in workflow.plans.items():
+        results = Results(Path(folder))
+        lock = claim(results)
+        try:
+            for stage in plan.stages:
+                wanted = _units_of(plan, stage.name, workflow.units.get(folder))
+                for unit in () if stage.skipped else wanted:
+                    if results.record(stage.name, unit).exists():
+                        forget(results, stage.name, unit, "asked for by --force")
+                        dropped += 1
+        finally:
+            if lock is not None:
+                lock.release()
+    return dropped
+
+
+def _units_of(plan: Plan, stage: str, chosen: Sequence[str] | None) -> Sequence[str]:
+    units = plan.units_of(plan.stage(stage))
+    return units if chosen is None else [unit for unit in units if unit in chosen and unit != PLATE_UNIT]
+
+
+def _worth_another_try(settings: WorkflowSettings) -> bool:
+    """Whether something failed that another attempt may mend."""
+    from hcs_steps.emit.configured import configured_plates
+
+    for plate in configured_plates(settings).values():
+        if not plate.results.plan.is_file():
+            continue
+        failures = open_failures(Plan.load(plate.results.plan), plate.results)
+        if any(failure.get("kind") in TRIED_AGAIN for failure in failures):
+            return True
+    return False
+
+
+def command(request: Request, retries: int = 0) -> list[str]:
+    """The call of Snakemake that a request means; jobs that die as a whole are its to try again."""
+    words = [sys.executable, "-m", "snakemake"]
+    if request.profile is not None:
+        words += ["--profile", request.profile]
+    if request.jobs is not None:
+        words += ["--cores" if request.profile is None else "--jobs", str(request.jobs)]
+    elif request.profile is None and not Path("profiles/default/config.yaml").is_file():
+        words += ["--cores", "all"]
+    if retries:
+        words += ["--retries", str(retries)]
+    if request.display:
+        words += ["--logger", "hcs"]
+    if request.dry_run:
+        words.append("--dry-run")
+    if request.config != Path("config/config.yaml"):
+        words += ["--configfile", str(request.config)]
+    words += request.snakemake
+    if request.overrides:
+        words += ["--config", *(f"{key}={json.dumps(value)}" for key, value in request.overrides.items())]
+    return words
+
+
+def _snakemake(request: Request, retries: int) -> int:
+    """One call of Snakemake, in a process group of its own; signals are passed on, and end it within 10 s."""
+    _check_folder()
+    process = subprocess.Popen(command(request, retries), process_group=0)
+    caught: list[int] = []
+
+    def pass_on(number: int, frame: Any) -> None:
+        if not caught:
+            caught.append(number)
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
+
+    def give_up(number: int, frame: Any) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    with _handlers(
+        {signal.SIGINT: pass_on, signal.SIGTERM: pass_on, signal.SIGHUP: pass_on, signal.SIGALRM: give_up}
+    ):
+        code = process.wait()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    if caught:
+        return INTERRUPTED
+    return code if code in (0, 1, 2, TIME_LIMIT, INTERRUPTED) else 1
+
+
+@contextmanager
+def _handlers(handlers: Mapping[int, Any]) -> Iterator[None]:
+    former = {}
+    try:
+        for number, handler in handlers.items():
+            former[number] = signal.signal(number, handler)
+    except ValueError:  # not the main thread of this process: signals go where they went
+        pass
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _check_folder() -> None:
+    if not Path("Snakefile").is_file():
+        raise ConfigError(
+            f"There is no Snakefile in {Path.cwd()}.",
+            hint="Go to the folder that hcs init has made (it holds Snakefile and config/).",
+        )
