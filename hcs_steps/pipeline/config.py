@@ -24,6 +24,7 @@ from hcs_steps.pipeline.enums import (
     ZarrCodecPipeline,
     ZarrCompressor,
 )
+from hcs_steps.shape import is_name
 
 
 class Model(BaseModel):
@@ -56,7 +57,7 @@ class PathPlanningConfig(Model):
     @classmethod
     def _stay_inside(cls, value: str) -> str:
         path = Path(value)
-        if not value or path.is_absolute() or ".." in path.parts:
+        if not path.parts or not all(map(is_name, path.parts)):
             raise ValueError("must be a relative folder inside the plate's results, without '..'")
         return path.as_posix()
 
@@ -141,7 +142,8 @@ class TablesConfig(Model):
     @classmethod
     def _listed(cls, value: Any) -> Any:
         values = value if isinstance(value, list | tuple) else [value]
-        return list(dict.fromkeys(_lowered(item) for item in values))
+        lowered = [_lowered(item) for item in values]  # of anything, hashable or not
+        return [item for place, item in enumerate(lowered) if item not in lowered[:place]]
 
 
 def _lowered(value: Any) -> Any:

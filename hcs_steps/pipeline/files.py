@@ -118,7 +118,8 @@ def parse_yaml(text: str, *, where: str) -> dict[str, Any]:
     data = plain_yaml(text, where=where)
     if not isinstance(data, Mapping):
         raise ConfigError(
-            f"{where} must hold a mapping of keys, not {type(data).__name__}.", hint="Write `key: value` lines."
+            f"{where} must hold a mapping of keys, not {type(data).__name__}.",
+            hint="Write `key: value` lines.",
         )
     return dict(data)
 
@@ -213,7 +214,8 @@ def validation_error(error: ValidationError, model: type[Model], where: str) -> 
             got = "" if item["type"] == "missing" else f" (got {_shown.repr(item['input'])})"
             findings.append(f"'{location}': {item['msg']}{got}.")
     return ConfigError(
-        f"{where} is not valid: " + " ".join(findings), hint="'hcs schemas FOLDER' writes down what is allowed."
+        f"{where} is not valid: " + " ".join(findings),
+        hint="'hcs schemas FOLDER' writes down what is allowed.",
     )
 
 

@@ -117,7 +117,10 @@ def resolve(reference: str, search_path: tuple[str, ...] = ()) -> Callable[..., 
     try:
         with importable(search_path):
             module = load_file(where) if where.endswith(".py") else importlib.import_module(where)
-    except Exception as error:  # a module runs code when it is imported, so it can raise anything
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a module runs code when it is imported, so it can raise anything
         raise PipelineError(
             f"The module of the step function {reference!r} cannot be imported: {describe(error)}.",
             hint="Write it as package.module:function; the working directory, and so a functions/ folder "
@@ -132,7 +135,7 @@ def resolve(reference: str, search_path: tuple[str, ...] = ()) -> Callable[..., 
     return func  # type: ignore[no-any-return]
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """An exception of somebody's code in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 

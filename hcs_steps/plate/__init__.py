@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         SiteGrid,
     )
     from hcs_steps.plate.store import (
+        holds_inventory,
         read_inventory_file,
         read_unit_planes,
         write_inventory,
@@ -78,6 +79,7 @@ __all__ = [
     "check_pixels",
     "compact_wells",
     "expand_wells",
+    "holds_inventory",
     "inventory_json",
     "inventory_table",
     "list_files",
@@ -107,7 +109,12 @@ __getattr__ = lazy_names(
         "hcs_steps.plate.pixels": ["read_plane"],
         "hcs_steps.plate.show": ["inventory_json", "inventory_table"],
         "hcs_steps.plate.sites": ["SiteGrid"],
-        "hcs_steps.plate.store": ["read_inventory_file", "read_unit_planes", "write_inventory"],
+        "hcs_steps.plate.store": [
+            "holds_inventory",
+            "read_inventory_file",
+            "read_unit_planes",
+            "write_inventory",
+        ],
         "hcs_steps.plate.wells": [
             "canonical_well",
             "compact_wells",

@@ -12,7 +12,7 @@ from statistics import median
 from hcs_steps.errors import ConfigError, PlateError, nearest
 from hcs_steps.plate.findings import Cell, Findings, Found, plane_label
 from hcs_steps.plate.headers import HeaderSurvey, layout, survey_headers
-from hcs_steps.plate.inventory import NAN, PROBLEM_KINDS, Inventory, Plane, PlaneKey, Problem
+from hcs_steps.plate.inventory import GIANT, NAN, PROBLEM_KINDS, Inventory, Plane, PlaneKey, Problem
 from hcs_steps.plate.listing import FileListing
 from hcs_steps.plate.missing import absent_sites, missing_planes, missing_problems
 from hcs_steps.plate.reader import Evidence, ReadOptions
@@ -37,7 +37,7 @@ def build_inventory(
     findings = _without_foreign_list(findings)
     survey = survey_headers(listing.root, found)
     stated = options.pixel_size_um if options.pixel_size_um is not None else findings.pixel_size_um
-    planes = _planes(found, survey, stated)
+    planes, giants = _without_giants(_planes(found, survey, stated))
     measured = _pixel_size(found, survey)
     cells, dimensions = _grid(findings, planes, options)
     planes = tuple(
@@ -50,6 +50,7 @@ def build_inventory(
     problems = [
         *findings.problems,
         *survey.problems,
+        *giants,
         *missing_problems(found, missing),
         *(absent_sites(found) if findings.expected is None else ()),
         *(
@@ -136,6 +137,31 @@ def _planes(found: Mapping[PlaneKey, Found], survey: HeaderSurvey, stated: float
             )
         )
     return tuple(planes)
+
+
+def _without_giants(planes: tuple[Plane, ...]) -> tuple[tuple[Plane, ...], list[Problem]]:
+    """Planes that claim many times the pixels of their channel's others get the size of these, and a problem.
+
+    One damaged header would otherwise decide what memory the whole plate needs.
+    """
+    counts = Counter(
+        (plane.channel, plane.height, plane.width, plane.dtype) for plane in planes if plane.dtype
+    )
+    usual: dict[int, tuple[int, int, str]] = {}
+    for channel, height, width, dtype in sorted(counts, key=lambda each: (counts[each], -each[1] * each[2])):
+        usual[channel] = (height, width, dtype)
+    if len(usual) == len(counts):
+        return planes, []
+    kept, problems = [], []
+    for plane in planes:
+        height, width, dtype = usual.get(plane.channel, (0, 0, ""))
+        if plane.height * plane.width > GIANT * height * width > 0:
+            label = plane_label(PlaneKey(*plane[:5]))
+            why = f"{plane.path} claims {plane.height} x {plane.width} pixels, but the others have {height} x {width}."
+            problems.append(Problem("layout", label, why))
+            plane = plane._replace(height=height, width=width, dtype=dtype)
+        kept.append(plane)
+    return tuple(kept), problems
 
 
 def _true_sizes(found: Mapping[PlaneKey, Found], survey: HeaderSurvey) -> set[int]:

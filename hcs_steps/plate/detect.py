@@ -15,6 +15,7 @@ from hcs_steps.plate.formats.ome_zarr.reader import OmeZarrReader
 from hcs_steps.plate.formats.patterns.named import NAMED_PATTERNS, OWN_SUFFIXES
 from hcs_steps.plate.formats.patterns.reader import PatternReader
 from hcs_steps.plate.formats.patterns.spec import PatternSpec
+from hcs_steps.plate.formats.patterns.time_limit import require_quick
 from hcs_steps.plate.formats.scanr.reader import ScanRReader
 from hcs_steps.plate.formats.yokogawa.reader import YokogawaReader
 from hcs_steps.plate.listing import FileListing
@@ -90,7 +91,9 @@ def choose_reader(
     ``pattern``.
     """
     if pattern is not None and plate_format in ("auto", "pattern"):
-        configured = PatternReader("pattern", PatternSpec.from_config(pattern))
+        spec = PatternSpec.from_config(pattern)
+        require_quick(spec, listing)
+        configured = PatternReader("pattern", spec)
         return configured, Evidence(1.0, ("The configuration gives the file pattern.",))
     if pattern is not None:
         raise ConfigError(

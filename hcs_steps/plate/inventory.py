@@ -13,6 +13,11 @@ from typing import NamedTuple
 
 NAN = float("nan")
 
+GIANT = 100
+"""An image of more than so many times the pixels of its channel's others is damaged: it is not planned with, and not
+unpacked.
+"""
+
 PROBLEM_KINDS = (
     "missing",
     "zero-byte",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -51,8 +52,8 @@ def folder_of(entry: FileEntry) -> str:
 class FileListing:
     """All files of a plate folder, sorted by path.
 
-    ``skipped`` names what was seen but cannot be used, with the reason: linked folders, and names that are
-    not valid Unicode. A dangling link is listed with size 0.
+    ``skipped`` names what was seen but cannot be used, with the reason: linked folders, pipes and devices, and names
+    that are not valid Unicode. A dangling link is listed with size 0.
     """
 
     root: Path
@@ -152,12 +153,17 @@ def _walk(folder: str, prefix: str, skipped: list[tuple[str, str]]) -> Iterator[
             elif entry.is_symlink() and os.path.isdir(entry.path):
                 skipped.append((path, "A link to a folder; linked folders are not followed."))
             else:
-                yield _stat(entry, path)
+                found = _stat(entry, path)
+                if found is not None:
+                    yield found
+                else:
+                    skipped.append((path, "A pipe, a socket or a device, not a file."))
     for child, child_prefix in below:
         yield from _walk(child, child_prefix, skipped)
 
 
-def _stat(entry: os.DirEntry[str], path: str) -> FileEntry:
+def _stat(entry: os.DirEntry[str], path: str) -> FileEntry | None:
+    """The entry of a file, None for what is none: reading it may never end."""
     try:
         status = entry.stat()
     except OSError as error:
@@ -165,6 +171,8 @@ def _stat(entry: os.DirEntry[str], path: str) -> FileEntry:
             raise
         # A dangling link, or a file that vanished since: kept, so that its plane fails visibly.
         return FileEntry(path, 0, 0)
+    if not stat.S_ISREG(status.st_mode):
+        return None
     return FileEntry(path, status.st_size, status.st_mtime_ns)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from hashlib import blake2b
@@ -57,7 +58,7 @@ def open_plate(
     Raises `PlateError` for a plate that cannot be read, `ConfigError` for options that do not fit it, and
     `StorageError` if the cache cannot be written.
     """
-    if pixel_size_um is not None and not pixel_size_um > 0:
+    if pixel_size_um is not None and not 0 < pixel_size_um < math.inf:
         raise ConfigError(f"pixel_size_um is {pixel_size_um}.", hint="Give micrometres per pixel, above 0.")
     spec = None if pattern is None else PatternSpec.from_config(pattern)
     listing = list_files(path)
@@ -107,7 +108,7 @@ def _numbered(channels: Mapping[Any, str]) -> dict[int, str]:
     numbered = {}
     for key, name in channels.items():
         text = str(key).removeprefix("w")
-        if not (text.isascii() and text.isdigit()) or not str(name).strip():
+        if not (text.isascii() and text.isdigit() and len(text) < 10) or not str(name).strip():
             raise ConfigError(
                 f"`channels` has the entry {key!r}: {name!r}.",
                 hint="Write the channel's number and its name: 1: DAPI.",

@@ -6,7 +6,9 @@ kept open between two planes, and nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +19,14 @@ from hcs_steps.plate.formats.containers.czi import read_czi_plane
 from hcs_steps.plate.formats.containers.nd2 import read_nd2_plane
 from hcs_steps.plate.formats.ome_tiff.opened import BIG_SUFFIXES
 from hcs_steps.plate.formats.ome_zarr.pixels import read_zarr_plane
-from hcs_steps.plate.inventory import Plane
+from hcs_steps.plate.inventory import GIANT, Plane
 from hcs_steps.plate.listing import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PlaneReader = Callable[[Path, int], "NDArray[Any]"]
-"""(file or array folder, page) -> pixels; may raise anything that the file's library raises."""
+PlaneReader = Callable[[Path, Plane], "NDArray[Any]"]
+"""(file or array folder, plane) -> pixels; may raise anything that the file's library raises."""
 
 
 def read_plane(plate: Path, plane: Plane) -> NDArray[Any]:
@@ -35,14 +37,17 @@ def read_plane(plate: Path, plane: Plane) -> NDArray[Any]:
     """
     path = plate / plane.path
     try:
-        size = path.stat().st_size if path.is_file() else None
-        image = np.asarray(_reader_of(plane.path)(path, plane.page))
+        status = path.stat()
+        # Opening a named pipe would wait for a writer for ever, and a device may have no end.
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise ValueError("it is a pipe, a socket or a device, not a file")
+        image = np.asarray(_reader_of(plane.path)(path, plane))
     except Exception as error:  # a damaged file can raise anything from deep inside a codec
-        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        expected = f" (it has {size} bytes)" if "size" in locals() and size is not None else ""
         raise PlateError(
-            f"The image file {plane.path} cannot be read{expected}: {reason}.",
-            hint="Copy it again from the microscope, then run snakemake again: only this unit is computed.",
+            f"The image file {plane.path} cannot be read{_size_of(path)}: {_reason(error, path)}.",
+            hint="Get permission to read it, then run again: only this unit is computed."
+            if isinstance(error, PermissionError)
+            else "Copy it again from the microscope, then run again: only this unit is computed.",
         ) from error
     if image.ndim != 2:
         raise PlateError(
@@ -52,21 +57,51 @@ def read_plane(plate: Path, plane: Plane) -> NDArray[Any]:
     return image
 
 
-def _read_tiff(path: Path, page: int) -> NDArray[Any]:
+def _size_of(path: Path) -> str:
+    return f" (it has {path.stat().st_size} bytes)" if path.is_file() else ""
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Why a file cannot be read, without its path, which is told already."""
+    if path.is_symlink() and not path.exists():
+        return "it is a link to a file that is not there"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[:1].lower() + error.strerror[1:]
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _read_tiff(path: Path, plane: Plane) -> NDArray[Any]:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        image: NDArray[Any] = file.pages[page].asarray()
+        page = file.pages[plane.page]
+        _refuse_giant(page.shape, plane)
+        # tifffile fills a strip that is not there with zeros.
+        if not all(page.databytecounts):
+            raise ValueError("some of its strips or tiles were never written")
+        image: NDArray[Any] = page.asarray()
         return image
+
+
+def _read_zarr(path: Path, plane: Plane) -> NDArray[Any]:
+    return read_zarr_plane(path, plane.page, lambda shape: _refuse_giant(shape, plane))
+
+
+def _refuse_giant(shape: Sequence[int], plane: Plane) -> None:
+    """Before it is unpacked: a few bytes can claim any number of pixels."""
+    planned = plane.height * plane.width
+    if planned and prod(shape) > GIANT * planned:
+        claimed = " x ".join(map(str, shape))
+        raise ValueError(f"it claims {claimed} pixels, but the others have {plane.height} x {plane.width}")
 
 
 _READERS: Mapping[str, PlaneReader] = {
     **dict.fromkeys((*IMAGE_SUFFIXES, *BIG_SUFFIXES), _read_tiff),
-    ".czi": read_czi_plane,
-    ".nd2": read_nd2_plane,
+    ".czi": lambda path, plane: read_czi_plane(path, plane.page),
+    ".nd2": lambda path, plane: read_nd2_plane(path, plane.page),
 }
 """Suffix -> how the planes of a file are read; a path with none of them is a Zarr array."""
 
 
 def _reader_of(path: str) -> PlaneReader:
-    return _READERS.get(Path(path).suffix.lower(), read_zarr_plane)
+    return _READERS.get(Path(path).suffix.lower(), _read_zarr)

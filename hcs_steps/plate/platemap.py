@@ -8,6 +8,7 @@ The convention is that of the Cell Painting community's profiling recipe (broadi
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -188,7 +189,7 @@ def _named_map(table: Path, content: Rows, names: Sequence[str], folder: Path | 
         )
     folders = [folder] if folder else [table.parent / "platemap", table.parent]
     places = [base / f"{name}{suffix}" for base in folders for suffix in ("", *SUFFIXES)]
-    there = [place for place in places if place.is_file()]
+    there = [place for place in places if os.path.isfile(place)]  # unlike Path.is_file, of any name
     if not there:
         raise PlateError(
             f"{table}, line {found[0].line}: there is no plate map {name!r} in {folders[0]}.",

@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import fields
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hcs_steps.errors import StorageError
-from hcs_steps.plate.inventory import NAN, Inventory, Plane, PlaneKey, Problem
-from hcs_steps.plate.wells import canonical_well
+from hcs_steps.plate.inventory import NAN, PROBLEM_KINDS, Inventory, Plane, PlaneKey, Problem
+from hcs_steps.plate.wells import MAX_COLUMNS, MAX_ROWS, canonical_well
+from hcs_steps.shape import check_types
 
 if TYPE_CHECKING:
     import pyarrow
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 ROWS_PER_GROUP = 4096
 _KEY = b"hcs_steps.inventory"
 _LAYOUT = 2
-_TYPES = {str: "string", int: "int64", float: "float64"}
+_TYPES = {str: "string", int: "int64", float: "double"}
+_LEADS_OUT = r"^/|(^|/)\.\.(/|$)|\x00"
 
 
 def write_inventory(inventory: Inventory, path: Path) -> None:
@@ -38,8 +42,7 @@ def write_inventory(inventory: Inventory, path: Path) -> None:
     import pyarrow.parquet
 
     columns = list(zip(*inventory.planes, strict=True)) or [()] * len(Plane._fields)
-    hints = get_type_hints(Plane)
-    types = [getattr(pyarrow, _TYPES[hints[name]])() for name in Plane._fields]
+    types = [pyarrow.type_for_alias(kind) for _, kind in _columns()]
     schema = pyarrow.schema(list(zip(Plane._fields, types, strict=True)), metadata={_KEY: _header(inventory)})
     arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, types, strict=True)]
     table = pyarrow.Table.from_arrays(arrays, schema=schema)
@@ -65,10 +68,17 @@ def write_inventory(inventory: Inventory, path: Path) -> None:
 def read_inventory_file(path: Path) -> Inventory:
     """Read an inventory that `write_inventory` wrote; `StorageError` if it is missing or is not one."""
     with _opened(path) as file:
-        header = _read_header(file, path)
-        rows = _rows(file.read(), path)
-    header["planes"] = rows
-    return Inventory(**header)
+        inventory = _read_header(file, path)
+        return replace(inventory, planes=_rows(file.read(), path))
+
+
+def holds_inventory(path: Path, inventory: Inventory) -> bool:
+    """Whether the file at ``path`` is that of ``inventory``, by its header and footer; no planes are read."""
+    try:
+        with _opened(path) as file:
+            return _read_header(file, path).digest == inventory.digest
+    except StorageError:
+        return False
 
 
 def read_unit_planes(path: Path, well: str) -> tuple[Plane, ...]:
@@ -103,7 +113,8 @@ def _header(inventory: Inventory) -> bytes:
     return json.dumps({"layout": _LAYOUT, **values}, allow_nan=False).encode()
 
 
-def _read_header(file: pyarrow.parquet.ParquetFile, path: Path) -> dict[str, Any]:
+def _read_header(file: pyarrow.parquet.ParquetFile, path: Path) -> Inventory:
+    """The inventory without its planes."""
     try:
         values: dict[str, Any] = json.loads((file.schema_arrow.metadata or {})[_KEY])
         if values.pop("layout") != _LAYOUT:
@@ -111,24 +122,48 @@ def _read_header(file: pyarrow.parquet.ParquetFile, path: Path) -> dict[str, Any
         values["missing"] = tuple(PlaneKey(*key) for key in values["missing"])
         values["problems"] = tuple(Problem(*problem) for problem in values["problems"])
         values["channels"] = {int(number): name for number, name in values["channels"].items()}
-        values["evidence"], values["disagreements"] = (
-            tuple(values["evidence"]),
-            tuple(values["disagreements"]),
-        )
+        for name in ("evidence", "disagreements"):
+            values[name] = tuple(values[name])
         values["grid_dimensions"] = tuple(values["grid_dimensions"]) if values["grid_dimensions"] else None
-        if values["pixel_size_um"] is None:
-            values["pixel_size_um"] = NAN
-        if set(values) != {field.name for field in fields(Inventory)} - {"planes"}:
-            raise ValueError("other fields")
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        unknown = values["pixel_size_um"] is None
+        inventory = Inventory(
+            planes=(), **{**values, "pixel_size_um": 0.0 if unknown else values["pixel_size_um"]}
+        )
+        check_types(inventory, "inventory")
+        if not {problem.kind for problem in inventory.problems} <= set(PROBLEM_KINDS):
+            raise ValueError("unknown kinds of problems")
+        if inventory.pixel_size_um < 0 or min(inventory.grid_dimensions or (1,)) < 1:
+            raise ValueError("a size is below 0")
+        _check_places([key.well for key in inventory.missing], (inventory.rows, inventory.columns))
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _not_an_inventory(path, f"its header is not one ({error})") from error
-    return values
+    return replace(inventory, pixel_size_um=NAN) if unknown else inventory
+
+
+def _check_places(wells: Iterable[str], dimensions: tuple[int, int]) -> None:
+    """Raise `ValueError` for what are no wells, or dimensions of no plate."""
+    for well in set(wells):
+        if canonical_well(well) != well:
+            raise ValueError(f"{well!r} is not how a well is written")
+    if not (0 < dimensions[0] <= MAX_ROWS and 0 < dimensions[1] <= MAX_COLUMNS):
+        raise ValueError(f"a plate has not {dimensions[0]} x {dimensions[1]} wells")
 
 
 def _rows(table: pyarrow.Table, path: Path) -> tuple[Plane, ...]:
-    if tuple(table.column_names) != Plane._fields:
-        raise _not_an_inventory(path, "its columns differ")
-    columns = [table.column(name).to_pylist() for name in Plane._fields]
+    import pyarrow.compute as compute
+
+    try:
+        if any(column.null_count for column in table.columns):
+            raise ValueError("values are missing")
+        _check_places(table.column("well").unique().to_pylist(), (1, 1))
+        if compute.any(compute.match_substring_regex(table.column("path"), _LEADS_OUT)).as_py():
+            raise ValueError("a path leads out of the plate")
+        for name in ("page", "size", "height", "width"):
+            if len(table) and compute.min(table.column(name)).as_py() < 0:
+                raise ValueError(f"{name} is below 0")
+        columns = [table.column(name).to_pylist() for name in Plane._fields]
+    except ValueError as error:
+        raise _not_an_inventory(path, f"its planes are none ({error})") from error
     return tuple(map(Plane._make, zip(*columns, strict=True)))
 
 
@@ -139,19 +174,33 @@ def _may_hold(file: pyarrow.parquet.ParquetFile, group: int, well: str) -> bool:
     return bool(statistics.min <= well <= statistics.max)
 
 
-def _opened(path: Path) -> pyarrow.parquet.ParquetFile:
+@contextmanager
+def _opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
+    """The open file, which has the columns of planes; whatever is wrong with its bytes is a `StorageError`."""
     import pyarrow
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.ParquetFile(path)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            found = {field.name: str(field.type) for field in file.schema_arrow}
+            if list(found.items()) != _columns():
+                raise _not_an_inventory(path, "its columns differ")
+            yield file
     except FileNotFoundError as error:
         raise StorageError(
             f"The inventory {path} does not exist.",
             hint="It is written when the plate is read; read it again.",
         ) from error
-    except (OSError, pyarrow.ArrowException) as error:
+    except StorageError:
+        raise
+    except (OSError, OverflowError, ValueError, pyarrow.ArrowException) as error:
         raise _not_an_inventory(path, str(error)) from error
+
+
+def _columns() -> list[tuple[str, str]]:
+    """Name and Arrow type of every column, in order."""
+    hints = get_type_hints(Plane)
+    return [(name, _TYPES[hints[name]]) for name in Plane._fields]
 
 
 def _not_an_inventory(path: Path, why: str) -> StorageError:

@@ -80,7 +80,8 @@ def _first_header(path: Path, pages: Sequence[_Page], count: int) -> Header:
     header = _header(pages[0], count)
     if header is None:
         raise PlateError(
-            f"{path} is not a grey image: its shape is {pages[0].shape}.", hint="Export one file per plane."
+            f"{path} is not a grey image: it is {pages[0].shape} {pages[0].dtype}.",
+            hint="Export one file per plane.",
         )
     return header
 
@@ -126,7 +127,7 @@ def _header(page: _Page, pages: int) -> Header | None:
     """The header of one of ``pages``, None if it is no grey plane."""
     from hcs_steps.plate.formats.descriptions import read_description
 
-    if len(page.shape) != 2 or page.dtype is None:
+    if not is_plane(page.shape) or page.dtype is None or page.dtype.kind not in "uif":
         return None
     facts, note = HeaderFacts(), ""
     try:
@@ -143,6 +144,11 @@ def _header(page: _Page, pages: int) -> Header | None:
         tag_pixel_um=1e4 / page.per_unit if page.unit == CENTIMETRE and page.per_unit > 0 else NAN,
         note=note,
     )
+
+
+def is_plane(shape: Sequence[Any]) -> bool:
+    """Whether this is the shape of a 2-D image; a damaged tag of the size can be any number, or several."""
+    return len(shape) == 2 and all(isinstance(edge, int) and edge > 0 for edge in shape)
 
 
 def _resolution(page: object) -> tuple[float, int]:

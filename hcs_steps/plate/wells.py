@@ -92,8 +92,9 @@ def expand_wells(well_filter: WellFilter, wells: Iterable[str]) -> tuple[str, ..
 
     A filter is None or ``"all"`` (all wells), a number N (the first N wells), one term, several terms as a
     list or separated by commas, or a mapping with ``include`` and/or ``exclude``, each a filter itself, and ``every``:
-    n, which takes each n-th of what these leave. A term is a well (``A1``), ``row:A``, ``row:A-C``, ``col:01``, ``col:01-06``, or a rectangle between two
-    corners (``A01:C12``). Bands and rectangles select those of their wells that the plate has.
+    n, which takes each n-th of what these leave. A term is a well (``A1``), ``row:A``, ``row:A-C``, ``col:01``,
+    ``col:01-06``, or a rectangle between two corners (``A01:C12``). Bands and rectangles select those of their wells
+    that the plate has.
 
     Raises `ConfigError` for a malformed filter, a well that the plate lacks, or one that selects nothing.
     """

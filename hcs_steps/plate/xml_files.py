@@ -39,7 +39,8 @@ def read_xml(path: Path, *, max_bytes: int = SMALL_BYTES) -> Element:
 
 def parse_xml(text: str, *, source: str) -> Element:
     """The root of an XML text, such as one in a TIFF's description."""
-    return _last(_events(io.BytesIO(text.encode()), source, encoding="utf-8"))
+    # Halves of characters are encoded as well, for the parser to refuse.
+    return _last(_events(io.BytesIO(text.encode("utf-8", "surrogatepass")), source, encoding="utf-8"))
 
 
 def iter_xml(path: Path, *names: str, max_bytes: int = SMALL_BYTES) -> Iterator[Element]:

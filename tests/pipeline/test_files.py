@@ -31,7 +31,7 @@ from hcs_steps.pipeline.enums import GroupBy, InputSource, Scope, Unlisted, Vari
 
 Write = Callable[[str, str], Path]
 
-text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 keys = text.filter(bool)
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
 arguments = st.dictionaries(

@@ -38,7 +38,7 @@ def test_a_pipeline_has_the_usual_modes_and_its_own_ones_go_first():
     assert find_mode({}, "preview", "x").every == 8
     assert find_mode({}, "analysis_only", "x").existing_images
     assert not find_mode({}, "full", "x").narrows
-    with pytest.raises(ConfigError, match="has no mode 'previw'.*preview"):
+    with pytest.raises(ConfigError, match=r"has no mode 'previw'.*preview"):
         find_mode({}, "previw", "The pipeline")
 
 

@@ -18,6 +18,7 @@ from hcs_steps.plate.formats.ome_tiff.xml import read_document
 from hcs_steps.plate.headers import read_files
 from hcs_steps.plate.inventory import Problem
 from hcs_steps.plate.listing import FileEntry, FileListing
+from hcs_steps.plate.tiff_header import is_plane
 from hcs_steps.plate.xml_files import allowed_bytes
 
 COMPANION_SUFFIX = ".companion.ome"
@@ -177,7 +178,7 @@ class _Reading:
         shape, dtype, samples = (image.height, image.width), image.dtype, image.samples
         if source.opened and any(page.file is source.home for page in pages.values()):
             opened = source.opened
-            if len(opened.shape) != 2:
+            if not is_plane(opened.shape):
                 samples = max(samples, 3)
             elif samples == 1:
                 if (opened.shape, opened.dtype) != (shape, dtype):

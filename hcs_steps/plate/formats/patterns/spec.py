@@ -126,10 +126,13 @@ class PatternSpec:
             return cls.from_config(load_yaml(Path(text[1:]).expanduser()))
         if re.match(r"\s*(\{|regex\s*:)", text):
             try:
-                return cls.from_config(parse_yaml(text, where="The pattern"))
+                data = parse_yaml(text, where="The pattern")
             except ConfigError as error:
-                hint = error.hint or "Put the regex into 'single quotes', as it holds characters of YAML."
-                raise ConfigError(error.message, hint=hint) from None
+                raise ConfigError(
+                    error.message,
+                    hint="Put the regex into 'single quotes', as it holds characters of YAML.",
+                ) from None
+            return cls.from_config(data)
         return cls(text)
 
     @cached_property
@@ -147,20 +150,18 @@ class PatternSpec:
         return (
             bool(self.exclude)
             and len(entry.path) <= MAX_PATH
-            and self.excluded.search(_text_of(self.exclude, entry)) is not None
+            and self.excluded.search(text_of(self.exclude, entry)) is not None
         )
 
     def fits(self, entry: FileEntry) -> bool:
         """Whether the file's name, or its path, is of this naming."""
-        return (
-            len(entry.path) <= MAX_PATH and self.compiled.fullmatch(_text_of(self.regex, entry)) is not None
-        )
+        return len(entry.path) <= MAX_PATH and self.compiled.fullmatch(text_of(self.regex, entry)) is not None
 
     def tokens(self, entry: FileEntry) -> dict[str, str] | None:
         """Component -> text in this file's name, constants included; None if the name does not fit."""
         if len(entry.path) > MAX_PATH:
             return None
-        match = self.compiled.fullmatch(_text_of(self.regex, entry))
+        match = self.compiled.fullmatch(text_of(self.regex, entry))
         if match is None:
             return None
         tokens = dict(self._given)
@@ -174,7 +175,8 @@ class PatternSpec:
         return {ALIASES.get(name, name): str(value) for name, value in self.constants.items()}
 
 
-def _text_of(regex: str, entry: FileEntry) -> str:
+def text_of(regex: str, entry: FileEntry) -> str:
+    """What of a file an expression is compared with: its name, or its path if the expression holds a ``/``."""
     return entry.path if "/" in regex else entry.name
 
 
