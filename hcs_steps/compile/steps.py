@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 RESERVED = frozenset({"consolidate", "report", "finish", "all"})
 """Names of the rules that every workflow has."""
 
+LONGEST_NAME = 100
+"""Characters of a step's name: file systems take 255, with what is put before and behind it."""
+
 RESERVED_TABLES = frozenset(
     {"wells", "images", "failures", "inventory", "plate_map", "plate_map_problems"}
     | {"statistics", "edge_effects", "plate_medians", "dose_response"}
@@ -120,6 +123,13 @@ def _check_names(steps: Sequence[FunctionStep]) -> list[HcsError]:
                     f"Two steps are called {step.name!r} and {seen[slug]!r}; their results would get the "
                     "same name.",
                     hint="Give each step a name of its own.",
+                )
+            )
+        if len(slug) > LONGEST_NAME:
+            problems.append(
+                PipelineError(
+                    f"A step's name has {len(slug)} characters: {step.name[:40]!r} ...",
+                    hint=f"Files are called by it: give it one of at most {LONGEST_NAME}.",
                 )
             )
         if slug in RESERVED:

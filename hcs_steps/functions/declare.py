@@ -18,8 +18,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
+import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.errors import PipelineError, nearest
@@ -42,6 +43,40 @@ Geometry = Callable[[Table, tuple[int, int, int], tuple[int, int, int], Mapping[
 
 Scale = Callable[[Mapping[str, Any], float], float]
 """See ``scale`` of `FunctionSpec`."""
+
+
+class Cost(NamedTuple):
+    """Peak bytes while a function runs: ``memory`` times those of its stack, ``scratch`` per pixel of a plane, and
+    ``fixed`` whatever the images are. See `FunctionSpec`.
+    """
+
+    memory: float
+    scratch: float = 0.0
+    fixed: float = 0.0
+
+    def of(self, stack: NDArray[Any]) -> float:
+        """Bytes for a stack (N, Y, X)."""
+        return self.bytes(stack.nbytes, stack[0].size, is_wide(stack.dtype))
+
+    def bytes(self, stack: float, plane: float, wide: bool) -> float:
+        """Bytes for a stack of so many bytes, whose planes have so many pixels, of a dtype that `is_wide` or not."""
+        return self.memory * stack + self.scratch * plane * (2 if wide else 1) + self.fixed
+
+
+def is_wide(dtype: np.dtype[Any]) -> bool:
+    """Whether float32 does not hold all values of a dtype, so that functions work in float64."""
+    return dtype.itemsize > (4 if dtype.kind == "f" else 2)
+
+
+class PlateSize(NamedTuple):
+    """What a cost may depend on besides arguments: the plate's channels, and the most planes that one of them has."""
+
+    channels: int = 1
+    planes: int = 1
+
+
+Needs = Callable[[Mapping[str, Any], PlateSize], Cost]
+"""See ``needs`` of `FunctionSpec`."""
 
 OutputKind = Literal["table", "labels", "array", "value"]
 
@@ -99,7 +134,14 @@ class FunctionSpec:
         Peak host or device bytes while the function runs: ``memory`` times the bytes of its input stack, the
         input itself included, and ``scratch`` bytes per pixel of one plane; of the larger ones, where more pixels
         come back than went in. Labels come on top, those it takes and those it returns. A function that works
-        plane by plane needs scratch; one that holds several whole stacks needs memory.
+        plane by plane needs scratch; one that holds several whole stacks needs memory. Scratch is that of images whose
+        values fit float32; it counts twice for wider ones.
+    needs
+        Memory and scratch of a call, where they depend on its arguments or on the plate:
+        ``needs(params, plate) -> Cost`` with the arguments that the pipeline gives and a `PlateSize`; ``memory`` and
+        ``scratch`` are then those of the defaults. None: always ``memory`` and ``scratch``.
+    packages
+        The large packages that it loads, of those in `hcs_steps.compile.process_memory.PACKAGES_MB`. None: not known.
     devices
         Where it can run: ``("cpu",)`` or ``("cpu", "gpu")``. On the GPU it is handed CuPy arrays.
     scope
@@ -131,6 +173,8 @@ class FunctionSpec:
     dtype: str = "same"
     memory: float = 4.0
     scratch: float = 0.0
+    needs: Needs | None = None
+    packages: tuple[str, ...] | None = None
     devices: tuple[str, ...] = ("cpu",)
     scope: Literal["unit", "plate"] = "unit"
     stacks: str = ""
@@ -139,6 +183,12 @@ class FunctionSpec:
     mosaic: bool = False
     scale: Scale | None = None
     geometry: Geometry | None = None
+
+    def cost(self, params: Mapping[str, Any] | None = None, plate: PlateSize | None = None) -> Cost:
+        """What a call takes, by default with the defaults, on a plate of one channel and plane."""
+        if self.needs is None:
+            return Cost(self.memory, self.scratch)
+        return self.needs(params or {}, plate or PlateSize())
 
 
 UNDECLARED = FunctionSpec()
@@ -157,6 +207,8 @@ def step_function(
     dtype: str = "same",
     memory: float = 4.0,
     scratch: float = 0.0,
+    needs: Needs | None = None,
+    packages: tuple[str, ...] | None = None,
     devices: tuple[str, ...] = ("cpu",),
     scope: Literal["unit", "plate"] = "unit",
     stacks: str = "",
@@ -178,6 +230,8 @@ def step_function(
     'spots'
     """
     meaning = rows or {}
+    if needs is not None:
+        memory, scratch, _ = needs({}, PlateSize())
     spec = FunctionSpec(
         outputs=(
             *(
@@ -194,6 +248,8 @@ def step_function(
         dtype=dtype,
         memory=memory,
         scratch=scratch,
+        needs=needs,
+        packages=packages,
         devices=devices,
         scope=scope,
         stacks=stacks,

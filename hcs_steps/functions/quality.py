@@ -39,8 +39,9 @@ def _require_bits(bit_depth: int | None) -> None:
     outputs={"focus_score": "table"},
     rows={"focus_score": "planes"},
     changes_image=False,
-    memory=1.5,
-    scratch=10.0,
+    memory=1.1,
+    scratch=9.0,
+    packages=(),
     devices=("cpu", "gpu"),
 )
 def focus_score(stack: Any, window: str | Enum = "none") -> tuple[Any, Columns]:
@@ -86,8 +87,9 @@ def focus_score(stack: Any, window: str | Enum = "none") -> tuple[Any, Columns]:
     outputs={"saturation": "table"},
     rows={"saturation": "planes"},
     changes_image=False,
-    memory=1.5,
-    scratch=10.0,
+    memory=1.1,
+    scratch=8.0,
+    packages=(),
     devices=("cpu", "gpu"),
 )
 def saturation(stack: Any, bit_depth: int | None = None) -> tuple[Any, Columns]:
@@ -129,8 +131,9 @@ def saturation(stack: Any, bit_depth: int | None = None) -> tuple[Any, Columns]:
     outputs={"signal_to_background": "table"},
     rows={"signal_to_background": "planes"},
     changes_image=False,
-    memory=1.5,
-    scratch=10.0,
+    memory=1.1,
+    scratch=8.0,
+    packages=(),
     devices=("cpu", "gpu"),
 )
 def signal_to_background(stack: Any, dark: float = 0.0) -> tuple[Any, Columns]:
@@ -171,8 +174,9 @@ def signal_to_background(stack: Any, dark: float = 0.0) -> tuple[Any, Columns]:
     outputs={"image_quality": "table"},
     rows={"image_quality": "planes"},
     changes_image=False,
-    memory=1.5,
-    scratch=10.0,
+    memory=1.1,
+    scratch=13.0,
+    packages=(),
     devices=("cpu", "gpu"),
 )
 def image_quality(

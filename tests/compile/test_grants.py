@@ -32,7 +32,7 @@ def test_grants_change_nothing_that_results_depend_on(lab):
 
 
 def test_a_grant_for_nothing_is_refused_with_the_nearest_name(lab):
-    with pytest.raises(CompileError, match="orchestration.stages names 'smoth'.*smooth"):
+    with pytest.raises(CompileError, match=r"orchestration\.stages names 'smoth'.*smooth"):
         lab.plan([lab.smooth], grants={"smoth": Grant(threads=3)})
 
 

@@ -222,4 +222,4 @@ def test_peak_memory_stays_below_what_is_declared(function, dtype, planes):
     peak = stack.nbytes + tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     spec = spec_of(function)
-    assert peak <= spec.memory * stack.nbytes + spec.scratch * stack[0].size
+    assert peak <= spec.cost().of(stack)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hcs_steps.arrays import is_cupy, namespace, round_saturate, to_numpy
 from hcs_steps.functions._checks import require_not_negative, require_whole
 from hcs_steps.functions._stacks import choice, require_stack, row_blocks
-from hcs_steps.functions.declare import Table, step_function
+from hcs_steps.functions.declare import Cost, PlateSize, Table, step_function
 from hcs_steps.functions.illumination._flatfield_estimate import (
     Flatfield,
     Sample,
@@ -114,12 +114,23 @@ def _quality(plate: Any, fields: Mapping[int, Flatfield]) -> Columns:
     }
 
 
+def _estimate_needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
+    """A plane at a time, the reduced planes of a channel with what is computed of them, and the fields of all."""
+    reduced = 64 * 1024 * min(plate.planes, int(params.get("max_planes", 300)))
+    return Cost(0.0, 12.0 + 16.0 * plate.channels, 5.0 * reduced)
+
+
+def _apply_needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
+    """The stack, the result, and gain and dark level of all channels as float32."""
+    return Cost(2.1, 3.0 + 8.0 * plate.channels)
+
+
 @step_function(
     scope="plate",
     outputs={"flatfield": "array", "flatfield_channels": "value", "flatfield_quality": "table"},
     rows={"flatfield_quality": "other"},
-    memory=4.0,
-    scratch=60.0,
+    needs=_estimate_needs,
+    packages=("scipy.linalg", "scipy.optimize"),
 )
 def estimate_flatfield(
     plate: Any,
@@ -209,7 +220,7 @@ def _beside(stack: Any, values: Any) -> Any:
     return namespace(stack).asarray(values) if is_cupy(stack) else to_numpy(values)
 
 
-@step_function(memory=2.3, scratch=8.5, devices=("cpu", "gpu"))
+@step_function(needs=_apply_needs, packages=(), devices=("cpu", "gpu"))
 def apply_flatfield(
     stack: Any,
     flatfield: Any,

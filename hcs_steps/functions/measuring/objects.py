@@ -54,8 +54,9 @@ class _Options:
     outputs={"objects": "table"},
     changes_image=False,
     stacks="channel",
-    memory=2.2,
-    scratch=32.0,
+    memory=1.5,
+    scratch=31.0,
+    packages=("scipy.linalg",),
     devices=("cpu", "gpu"),
 )
 def measure_objects(

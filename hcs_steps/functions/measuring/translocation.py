@@ -41,8 +41,9 @@ Columns = dict[str, NDArray[Any]]
 @step_function(
     outputs={"translocation": "table"},
     changes_image=False,
-    memory=1.0,
-    scratch=36.0,
+    memory=1.4,
+    scratch=25.0,
+    packages=("scipy.ndimage",),
     devices=("cpu", "gpu"),
 )
 def measure_translocation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hcs_steps.arrays import to_numpy
 from hcs_steps.functions._checks import finite, require_labels, require_not_negative, require_positive
 from hcs_steps.functions._stacks import choice, require_stack
-from hcs_steps.functions.declare import Table, step_function
+from hcs_steps.functions.declare import Cost, PlateSize, Table, step_function
 from hcs_steps.functions.neurites._neurite_masks import soma_mask
 from hcs_steps.functions.neurites._neurite_tables import joined
 from hcs_steps.functions.neurites._sholl_tables import Centre, no_circles, profile_rows, summary_row
@@ -25,12 +25,18 @@ _SOMA = 6.0
 _STEP_PX = 10.0
 
 
+def _needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
+    """In 3-D the stack is worked on as a whole, else plane by plane."""
+    dimension = params.get("analysis_dimension", "2d")
+    return Cost(9.0, 50.0) if str(getattr(dimension, "value", dimension)) == "3d" else Cost(3.2, 42.0)
+
+
 @step_function(
     outputs={"sholl_profile": "table", "sholl_summary": "table"},
     rows={"sholl_profile": "other"},
     changes_image=False,
-    memory=8.0,
-    scratch=50.0,
+    needs=_needs,
+    packages=("scipy.ndimage", "scipy.linalg", "skimage"),
 )
 def sholl(
     stack: NDArray[Any],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -14,7 +15,7 @@ from hcs_steps.arrays import to_numpy
 from hcs_steps.functions._checks import require_not_negative, require_positive
 from hcs_steps.functions._coverage import fill
 from hcs_steps.functions._stacks import choice, require_stack
-from hcs_steps.functions.declare import Table, step_function
+from hcs_steps.functions.declare import Cost, PlateSize, Table, step_function
 from hcs_steps.functions.neurites._neurite_masks import (
     CANDIDATE,
     CERTAIN_LEVEL,
@@ -47,12 +48,18 @@ class SegmentationOptions:
     exclude_soma: bool
 
 
+def _needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
+    """In 3-D the stack is worked on as a whole, else plane by plane."""
+    dimension = params.get("analysis_dimension", "2d")
+    return Cost(6.6, 65.0) if str(getattr(dimension, "value", dimension)) == "3d" else Cost(1.2, 65.0)
+
+
 @step_function(
     outputs={"axon_branches": "table", "axon_summary": "table", "axon_skeleton": "labels"},
     rows={"axon_summary": "planes"},
     changes_image=False,
-    memory=6.0,
-    scratch=50.0,
+    needs=_needs,
+    packages=("scipy.ndimage", "scipy.linalg", "skimage", "skan"),
 )
 def skan_axon_skeletonize_and_analyze(
     stack: NDArray[Any],

@@ -99,21 +99,24 @@ def _between(first: float, second: float, fraction: float) -> float:
 
 
 def _selected(pixels: Any, ranks: Sequence[int]) -> list[float]:
-    """The pixels of these places in order, from 0, of a flat array or tensor."""
+    """The pixels of these places in order, from 0, of a flat array or tensor; changes the order of an array."""
     if is_torch(pixels):
         return [pixels.kthvalue(rank + 1).values.item() for rank in ranks]
-    places = sorted(set(ranks))
-    ordered = namespace(pixels).partition(pixels, places)
-    return [ordered[rank].item() for rank in ranks]
+    pixels.partition(sorted(set(ranks)))
+    return [pixels[rank].item() for rank in ranks]
 
 
 def _finite_pixels(stack: Any) -> Any:
-    """All pixels of a stack in one row, those that are not finite left out."""
-    pixels = stack.reshape(-1)
-    if numpy_dtype(stack).kind != "f":
-        return pixels
-    finite = pixels.isfinite() if is_torch(pixels) else namespace(pixels).isfinite(pixels)
-    return pixels if bool(finite.all()) else pixels[finite]
+    """A copy of all pixels of a stack in one row, those that are not finite left out; no copy of a tensor."""
+    if is_torch(stack):
+        pixels = stack.reshape(-1)
+        finite = pixels.isfinite()
+        return pixels if bool(finite.all()) else pixels[finite]
+    if numpy_dtype(stack).kind == "f":
+        finite = namespace(stack).isfinite(stack)
+        if not bool(finite.all()):
+            return stack[finite]
+    return stack.flatten()
 
 
 def stack_percentiles(stack: Any, *percentiles: float) -> tuple[float, ...]:

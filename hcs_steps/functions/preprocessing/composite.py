@@ -191,8 +191,9 @@ def _weighted_mean(stack: Any, shares: Sequence[float]) -> Any:
 @step_function(
     optional_outputs={"rgb": "array"},
     reduces=True,
-    memory=2.0,
-    scratch=5.0,
+    memory=1.1,
+    scratch=7.0,
+    packages=(),
     devices=("cpu", "gpu"),
     stacks="channel",
 )

@@ -11,7 +11,7 @@ import numpy as np
 from hcs_steps.arrays import namespace, ndimage_of
 from hcs_steps.functions._checks import finite, plane_column, require_at_most, require_positive, require_whole
 from hcs_steps.functions._stacks import require_stack
-from hcs_steps.functions.declare import Table, step_function
+from hcs_steps.functions.declare import Cost, PlateSize, Table, step_function
 from hcs_steps.functions.preprocessing.filters import store, working_dtype
 
 LARGEST_FACTOR = 100
@@ -60,7 +60,19 @@ def _scale(params: Mapping[str, Any], pixel_size_um: float) -> float:
     return _factor(factor, target, {"pixel_size_um": np.array([pixel_size_um])}, 1)
 
 
-@step_function(memory=3.0, scratch=21.0, devices=("cpu", "gpu"), scale=_scale, geometry=_rescaled_planes)
+def _rescale_needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
+    """The stack, the result, and both of a plane as floats; splines of order 2 and up are filtered in float64."""
+    order = params.get("order", 1)
+    return Cost(2.1, 20.0 if isinstance(order, int | float) and order > 1 else 12.5)
+
+
+@step_function(
+    needs=_rescale_needs,
+    packages=("scipy.ndimage",),
+    devices=("cpu", "gpu"),
+    scale=_scale,
+    geometry=_rescaled_planes,
+)
 def rescale(
     stack: Any,
     factor: float | None = None,
@@ -189,7 +201,7 @@ def _cropped_planes(planes: Table, before: Shape, after: Shape, params: Mapping[
     return {**planes, **shifted}
 
 
-@step_function(memory=2.0, devices=("cpu", "gpu"), geometry=_cropped_planes)
+@step_function(memory=2.1, packages=(), devices=("cpu", "gpu"), geometry=_cropped_planes)
 def crop(
     stack: Any,
     top: int | None = None,

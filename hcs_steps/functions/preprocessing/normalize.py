@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from hcs_steps.arrays import dtype_range, is_cupy, namespace, round_saturate
 from hcs_steps.functions._checks import require_numbers
 from hcs_steps.functions._stacks import require_stack, row_blocks
-from hcs_steps.functions.declare import step_function
+from hcs_steps.functions.declare import Cost, PlateSize, step_function
 from hcs_steps.functions.preprocessing._percentiles import (
     all_values,
     bit_patterns,
@@ -90,7 +91,13 @@ def _map_by_formula(stack: Any, ends: tuple[float, float, float, float], result:
             target[rows] = round_saturate(_rescale(source[rows], *ends), dtype)
 
 
-@step_function(memory=5.0, scratch=1.5, devices=("cpu", "gpu"))
+def _needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
+    """The stack and the result, which has more bits where the target range asks for them."""
+    wider = params.get("target_max") is not None
+    return Cost(3.1 if wider else 2.1, 4.0)
+
+
+@step_function(needs=_needs, packages=(), devices=("cpu", "gpu"))
 def stack_percentile_normalize(
     stack: Any,
     low_percentile: float = 1.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from hcs_steps.arrays import is_cupy, namespace, ndimage_of, round_saturate
 from hcs_steps.functions._checks import require_positive
 from hcs_steps.functions._stacks import choice, require_stack, row_blocks
-from hcs_steps.functions.declare import step_function
+from hcs_steps.functions.declare import Cost, PlateSize, step_function
 from hcs_steps.functions.preprocessing.filters import working_dtype
 
 METHODS = ("max", "mean", "sum", "best_focus", "edf")
@@ -102,7 +103,15 @@ def _extended(stack: Any, detail: float, extent: float) -> Any:
     return round_saturate(total, stack.dtype)
 
 
-@step_function(reduces=True, stacks="z_index", memory=1.0, scratch=40.0, devices=("cpu", "gpu"))
+def _needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
+    """Most for ``edf``, which keeps maps of the planes' sharpness."""
+    method = params.get("method", "max")
+    return Cost(1.1, {"edf": 28.0, "best_focus": 10.0}.get(str(getattr(method, "value", method)), 5.0))
+
+
+@step_function(
+    reduces=True, stacks="z_index", needs=_needs, packages=("scipy.ndimage",), devices=("cpu", "gpu")
+)
 def project(
     stack: Any,
     method: str | Enum = "max",

@@ -227,8 +227,10 @@ def _nearest_known(grid: NDArray[np.float64]) -> NDArray[np.float64]:
     return known
 
 
-def _by_tiles(smooth: Image, smoothing: Smoothing, method: str, window: float, whole: Level) -> Level:
-    """Levels of tiles of about ``window`` px, interpolated linearly between their centres.
+def find_levels(
+    smooth: Image, smoothing: Smoothing, options: ThresholdOptions, window: float, whole: Level
+) -> Level:
+    """Levels of tiles of about ``window`` px, interpolated linearly between their centres, before `corrected`.
 
     Tiles without two classes take the level of their neighbours. The height of the floor above the background
     stays within `LOCAL_RANGE` of the whole plane's. If that has no two classes, half of the tiles must have them.
@@ -243,7 +245,7 @@ def _by_tiles(smooth: Image, smoothing: Smoothing, method: str, window: float, w
     for row, column in np.ndindex(*counts):
         rows = slice(borders[0][row], borders[0][row + 1])
         columns = slice(borders[1][column], borders[1][column + 1])
-        level = _automatic(smooth[rows, columns], smoothing.of(rows, columns), method)
+        level = _automatic(smooth[rows, columns], smoothing.of(rows, columns), options.method)
         if level.separate:
             base[row, column], height[row, column] = level.background, level.floor - level.background
     known = np.count_nonzero(np.isfinite(height))
@@ -257,19 +259,21 @@ def _by_tiles(smooth: Image, smoothing: Smoothing, method: str, window: float, w
     return Level(background, background + rise, noise=whole.noise)
 
 
-def find_level(
-    smooth: Image, smoothing: Smoothing, options: ThresholdOptions, window: float | None = None
-) -> Level:
-    """The level of a smoothed (Y, X) plane as a whole, or in tiles of about ``window`` px."""
+def find_level(smooth: Image, smoothing: Smoothing, options: ThresholdOptions) -> Level:
+    """The level of a smoothed (Y, X) plane as a whole, before `corrected`."""
     if options.method == "manual":
         assert options.value is not None
         low = smooth[smooth <= options.value]
         return Level(float(np.median(low)) if low.size else options.value - 1, options.value, exact=True)
     level = _automatic(smooth, smoothing, options.method)
     level = _within_vast(smooth, smoothing, options.method, level)
-    level = _below_debris(smooth, smoothing, options.method, level)
-    if window is not None:
-        level = _by_tiles(smooth, smoothing, options.method, window, level)
+    return _below_debris(smooth, smoothing, options.method, level)
+
+
+def corrected(level: Level, options: ThresholdOptions) -> Level:
+    """A level with the correction and the limits that were asked for; one that was given stays."""
+    if level.exact:
+        return level
     floor = level.background + options.correction * (level.floor - level.background)
     if options.lower is not None or options.upper is not None:
         floor = np.clip(floor, options.lower, options.upper)

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from hcs_steps.functions._coverage import fill
 from hcs_steps.functions.segmentation._declump import Image, Labels, cut, flood, join_convex
 from hcs_steps.functions.segmentation._masks import fill_holes, holes, label_regions, large_regions
-from hcs_steps.functions.segmentation._thresholds import Smoothing, ThresholdOptions, find_level
+from hcs_steps.functions.segmentation._thresholds import (
+    Smoothing,
+    ThresholdOptions,
+    corrected,
+    find_level,
+    find_levels,
+)
 
 TILE_RADII = 12.0
 """Side of the tiles of a local threshold, in typical radii; where the whole plane does not tell the radius, ..."""
@@ -219,12 +225,14 @@ def segment(plane: NDArray[Any], options: WatershedOptions) -> Labels:
     filled, shown = fill(plane)
     smooth: Image = ndimage.gaussian_filter(filled.astype(np.float32), options.gaussian_sigma)
     smoothing = Smoothing(options.gaussian_sigma, shown)
-    level = find_level(smooth, smoothing, options.threshold)
+    whole = find_level(smooth, smoothing, options.threshold)
+    level = corrected(whole, options.threshold)
     mask = smooth > level.floor
     if not level.exact and (options.scope == "local" or (options.scope == "auto" and not level.separate)):
         known = level.separate and mask.any()
         window = TILE_RADII * typical_radius(mask) if known else max(plane.shape) / TILES
-        level = find_level(smooth, smoothing, options.threshold, options.window or window)
+        found = find_levels(smooth, smoothing, options.threshold, options.window or window, whole)
+        level = corrected(found, options.threshold)
         mask = smooth > level.floor
     if not mask.any():
         return np.zeros(plane.shape, dtype=np.int32)

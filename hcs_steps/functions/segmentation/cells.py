@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -17,7 +18,7 @@ from hcs_steps.functions._checks import (
     require_positive,
 )
 from hcs_steps.functions._stacks import choice, require_stack
-from hcs_steps.functions.declare import Table, step_function
+from hcs_steps.functions.declare import Cost, PlateSize, Table, step_function
 from hcs_steps.functions.segmentation._foreground import (
     THRESHOLD_METHODS,
     Foreground,
@@ -38,7 +39,18 @@ Labels = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 
 
-@step_function(outputs={"cells": "labels"}, changes_image=False, memory=1.0, scratch=56.0)
+def _needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
+    """Distances alone take less than the foreground and what grows in it."""
+    method = params.get("method", "propagation")
+    return Cost(1.1, 20.0 if str(getattr(method, "value", method)) == "distance" else 66.0)
+
+
+@step_function(
+    outputs={"cells": "labels"},
+    changes_image=False,
+    needs=_needs,
+    packages=("scipy.ndimage", "scipy.linalg", "skimage"),
+)
 def segment_cells(
     stack: Any,
     nuclei: Any,
@@ -236,7 +248,12 @@ def _fill_enclosed(cells: NDArray[np.uint32]) -> None:
 
 
 @step_function(
-    outputs={"cytoplasm": "labels"}, changes_image=False, memory=1.0, scratch=27.0, devices=("cpu", "gpu")
+    outputs={"cytoplasm": "labels"},
+    changes_image=False,
+    memory=1.1,
+    scratch=24.0,
+    packages=("scipy.ndimage",),
+    devices=("cpu", "gpu"),
 )
 def segment_cytoplasm(
     stack: Any,

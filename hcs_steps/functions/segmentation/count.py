@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -18,7 +19,7 @@ from hcs_steps.functions._checks import (
 )
 from hcs_steps.functions._coverage import fill
 from hcs_steps.functions._stacks import choice, require_stack
-from hcs_steps.functions.declare import Table, step_function
+from hcs_steps.functions.declare import Cost, PlateSize, Table, step_function
 from hcs_steps.functions.segmentation._blobs import BlobOptions, segment_blobs
 from hcs_steps.functions.segmentation._objects import measure, number_objects, object_table
 from hcs_steps.functions.segmentation._watershed import WatershedOptions, segment
@@ -28,11 +29,17 @@ DETECTION_METHODS = ("watershed", "log", "dog")
 THRESHOLD_METHODS = ("otsu", "li", "manual")
 
 
+def _needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
+    """The watershed holds more images than the search for blobs."""
+    method = params.get("detection_method", "watershed")
+    return Cost(1.1, 62.0 if str(getattr(method, "value", method)) == "watershed" else 30.0)
+
+
 @step_function(
     outputs={"cell_counts": "table", "cells": "labels"},
     changes_image=False,
-    memory=1.5,
-    scratch=80.0,
+    needs=_needs,
+    packages=("scipy.ndimage", "scipy.linalg", "skimage"),
 )
 def count_cells_single_channel(
     stack: NDArray[Any],

@@ -31,8 +31,9 @@ CHANNELS = ("each", "together")
 @step_function(
     outputs={"cells": "labels"},
     changes_image=False,
-    memory=3.0,
-    scratch=70.0,
+    memory=1.1,
+    scratch=85.0,
+    packages=("scipy.ndimage", "scipy.linalg", "skimage", "torch"),
     devices=("cpu", "gpu"),
     files=("weights",),
 )

@@ -75,7 +75,13 @@ def _area_limits(
     return low, high
 
 
-@step_function(outputs={"nuclei": "labels"}, changes_image=False, memory=1.2, scratch=80.0)
+@step_function(
+    outputs={"nuclei": "labels"},
+    changes_image=False,
+    memory=1.1,
+    scratch=76.0,
+    packages=("scipy.ndimage", "scipy.linalg", "skimage"),
+)
 def segment_nuclei(
     stack: Any,
     threshold_method: str | Enum = "otsu",

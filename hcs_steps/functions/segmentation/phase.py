@@ -101,8 +101,9 @@ def _rough(plane: Any, window: int, sigmas: float) -> tuple[Any, float, float]:
     outputs={"cells": "labels", "confluence": "table"},
     rows={"confluence": "planes"},
     changes_image=False,
-    memory=1.2,
-    scratch=60.0,
+    memory=1.1,
+    scratch=42.0,
+    packages=("scipy.ndimage",),
     devices=("cpu", "gpu"),
 )
 def segment_log_std(

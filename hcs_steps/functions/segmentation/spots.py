@@ -165,8 +165,9 @@ def _table(per_plane: list[dict[str, NDArray[Any]]], sizes: NDArray[np.float64])
 @step_function(
     outputs={"spots": "labels", "spot_table": "table"},
     changes_image=False,
-    memory=1.2,
-    scratch=40.0,
+    memory=1.1,
+    scratch=34.0,
+    packages=("scipy.ndimage", "scipy.linalg", "skimage"),
     devices=("cpu", "gpu"),
 )
 def segment_spots(

@@ -46,8 +46,9 @@ def mosaic_geometry(
 
 @step_function(
     reduces=True,
-    memory=4.0,
-    scratch=3.0,
+    memory=2.1,
+    scratch=4.0,
+    packages=(),
     devices=("cpu", "gpu"),
     stacks="site",
     needs_stacks=True,

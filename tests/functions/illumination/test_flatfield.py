@@ -422,7 +422,7 @@ def test_peak_memory_stays_below_what_is_declared(planes, dtype):
     peak = stack.nbytes + flatfield[0].nbytes + tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     spec = spec_of(apply_flatfield)
-    assert peak <= spec.memory * stack.nbytes + spec.scratch * stack[0].size <= 3 * peak
+    assert peak <= spec.cost().of(stack) <= 3 * peak
 
 
 def background_spread(planes):

@@ -196,5 +196,5 @@ def test_peak_memory_stays_below_what_is_declared(planes, dimension):
     peak = stack.nbytes + tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     spec = spec_of(sholl)
-    declared = spec.memory * stack.nbytes + spec.scratch * stack[0].size
+    declared = spec.cost({"analysis_dimension": dimension}).of(stack)
     assert peak <= declared <= 3 * peak

@@ -211,7 +211,7 @@ def test_memory_is_bounded_by_what_is_declared(function, arguments, dtype, plane
     peak = stack.nbytes + tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     spec = spec_of(function)
-    declared = spec.memory * stack.nbytes + spec.scratch * stack[0].size
+    declared = spec.cost().of(stack)
     assert peak <= declared <= 3 * peak
 
 

@@ -149,11 +149,10 @@ def test_it_reduces_focal_planes():
 def test_peak_memory_stays_below_what_is_declared(planes, dtype):
     stack = np.repeat(texture((1000, 1000))[None], planes, axis=0).astype(dtype)
     project(stack[:, :64, :64], "edf")
-    peaks = []
     for method in METHODS:
         tracemalloc.start()
         project(stack, method)
-        peaks.append(stack.nbytes + tracemalloc.get_traced_memory()[1])
+        peak = stack.nbytes + tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    declared = spec_of(project).memory * stack.nbytes + spec_of(project).scratch * stack[0].size
-    assert max(peaks) <= declared <= 3 * max(peaks)
+        declared = spec_of(project).cost({"method": method}).of(stack)
+        assert peak <= declared <= 3 * peak, method

@@ -204,4 +204,4 @@ def test_peak_memory_stays_below_what_is_declared(parameters, dtype, planes):
     peak = stack.nbytes + tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     spec = spec_of(subtract_background)
-    assert peak <= spec.memory * stack.nbytes + spec.scratch * stack[0].size <= 3 * peak
+    assert peak <= spec.cost().of(stack) <= 3 * peak

@@ -417,7 +417,7 @@ def test_peak_memory_stays_below_what_is_declared(function, parameters, count):
     peak = stack.nbytes + tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     spec = spec_of(function)
-    declared = spec.memory * stack.nbytes + spec.scratch * stack[0].size + 4 * stack.size
+    declared = spec.cost(parameters).of(stack) + 4 * stack.size
     assert peak <= declared <= 3 * peak, (peak / stack[0].size, declared / stack[0].size)
 
 

@@ -488,7 +488,7 @@ def test_peak_memory_stays_below_what_is_declared(tmp_path, parameters, planes):
     peak = stack.nbytes + tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     spec = spec_of(segment_model)
-    declared = spec.memory * stack.nbytes + spec.scratch * stack[0].size + 4 * stack.size
+    declared = spec.cost().of(stack) + 4 * stack.size
     assert peak <= declared <= 3 * peak, (peak / stack[0].size, declared / stack[0].size)
 
 

@@ -14,7 +14,12 @@ from skimage.segmentation import watershed
 from hcs_steps.functions.declare import spec_of
 from hcs_steps.functions.segmentation._declump import convexity, flood
 from hcs_steps.functions.segmentation._masks import fill_holes, large_regions
-from hcs_steps.functions.segmentation._thresholds import Smoothing, ThresholdOptions, find_level
+from hcs_steps.functions.segmentation._thresholds import (
+    Smoothing,
+    ThresholdOptions,
+    corrected,
+    find_level,
+)
 from hcs_steps.functions.segmentation._watershed import typical_radius
 from hcs_steps.functions.segmentation.nuclei import segment_nuclei
 
@@ -275,10 +280,10 @@ def test_thresholds_are_those_of_scikit_image(draw_disks, method, reference):
         max(float(reference(plane)), level.background + 8 * level.noise), abs=1
     )
     assert level.background == pytest.approx(200, abs=5)
-    twice = find_level(plane, smoothing, ThresholdOptions(method, correction=2.0))
+    twice = corrected(level, ThresholdOptions(method, correction=2.0))
     assert twice.floor - twice.background == pytest.approx(2 * (level.floor - level.background))
-    assert find_level(plane, smoothing, ThresholdOptions(method, lower=700.0)).floor == max(700, level.floor)
-    assert find_level(plane, smoothing, ThresholdOptions(method, upper=210.0)).floor == 210
+    assert corrected(level, ThresholdOptions(method, lower=700.0)).floor == max(700, level.floor)
+    assert corrected(level, ThresholdOptions(method, upper=210.0)).floor == 210
     found = _segment(plane, threshold_method=method, declump_method="none", gaussian_sigma=0, min_area=0)
     np.testing.assert_array_equal(found > 0, fill_holes(plane > level.floor, 150))
 
@@ -385,7 +390,7 @@ def test_peak_memory_stays_below_what_is_declared(draw_disks, planes, parameters
     peak = stack.nbytes + tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     spec = spec_of(segment_nuclei)
-    declared = spec.memory * stack.nbytes + spec.scratch * stack[0].size + 4 * stack.size
+    declared = spec.cost().of(stack) + 4 * stack.size
     assert peak <= declared <= 3 * peak
 
 

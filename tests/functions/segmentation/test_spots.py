@@ -264,7 +264,7 @@ def test_peak_memory_stays_below_what_is_declared(planes):
     peak = stack.nbytes + tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     spec = spec_of(segment_spots)
-    declared = spec.memory * stack.nbytes + spec.scratch * stack[0].size + 4 * stack.size
+    declared = spec.cost().of(stack) + 4 * stack.size
     assert peak <= declared <= 3 * peak
 
 

@@ -206,7 +206,7 @@ def test_peak_memory_stays_below_what_is_declared(method, rows, columns):
     peak = stack.nbytes + tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     spec = spec_of(assemble_stack)
-    declared = spec.memory * stack.nbytes + spec.scratch * stack[0].size
+    declared = spec.cost().of(stack)
     assert peak <= declared <= 3 * peak
 
 
