@@ -18,7 +18,6 @@ from hcs_steps.storage import _ngff
 from hcs_steps.storage._dialect import DIALECTS, Dialect
 from hcs_steps.storage._names import well_position
 from hcs_steps.storage._placeholder import (
-    ABANDONED_S,
     Files,
     Outlook,
     Placeholder,
@@ -27,7 +26,7 @@ from hcs_steps.storage._placeholder import (
     placeholders,
     put_placeholders,
 )
-from hcs_steps.storage.atomic import json_bytes, storage_errors, sweep_leftovers, write_bytes
+from hcs_steps.storage.atomic import json_bytes, storage_errors, write_bytes
 from hcs_steps.storage.protocol import StoreSpec
 
 _AT_ONCE = 4
@@ -121,7 +120,6 @@ class Declaration:
         """Write what every process would write alike; processes that race replace it by the same bytes."""
         for name, content in files.items():
             if content_of(folder / name) != content:
-                sweep_leftovers(folder / name, older_than=ABANDONED_S)
                 write_bytes(folder / name, content)
         others = {name for each in DIALECTS.values() for name in each.files} - set(self.dialect.files)
         for name in others:  # a group of two versions would be read as either

@@ -7,7 +7,8 @@ which read as zeros, and says ``"state": "expected"`` in the attribute ``hcs_ste
 A placeholder never replaces a published image, whoever races: it is renamed onto a name that is free, or onto
 an empty folder, which the file system refuses for anything else. An outdated placeholder is emptied first,
 through a descriptor of its folder: a publication that takes its name meanwhile puts another folder there.
-Placeholders are not flushed to disk: what a power failure takes of them was nobody's result.
+Placeholders are not flushed to disk, only the folders that they share with images: what a power failure takes of
+them was nobody's result.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,15 +30,13 @@ from hcs_steps.storage._dialect import DIALECTS, Dialect
 from hcs_steps.storage._display import full_window
 from hcs_steps.storage._levels import level_files
 from hcs_steps.storage._ngff import Grid
-from hcs_steps.storage.atomic import storage_errors, sweep_leftovers
+from hcs_steps.storage.atomic import make_folder, own_mark, storage_errors, sweep_leftovers
 from hcs_steps.storage.protocol import ImageMeta, PlaneKey, StoreSpec
 
 STATE = "expected"
 """What a placeholder says of itself."""
 
 _TEMPORARY = "expected"
-ABANDONED_S = 3600.0
-"""Age after which something temporary beside what is shared cannot belong to a live process any more."""
 
 TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 """Errors of a folder that is renamed onto one with something in it."""
@@ -107,7 +105,7 @@ def placeholders(
     spec: StoreSpec, dialect: Dialect, wanted: Iterable[Outlook]
 ) -> Iterator[dict[Outlook, Placeholder]]:
     """The placeholder of every outlook. Not even its name tells the well, so wells that look alike share it."""
-    sweep_leftovers(spec.path / _TEMPORARY, older_than=ABANDONED_S)
+    sweep_leftovers(spec.path / _TEMPORARY, shared=True)
     with _temporary(spec.path) as folder:
         yield {
             outlook: _placeholder(spec, dialect, outlook, f"{folder}/{number}")
@@ -153,7 +151,7 @@ def put_placeholders(well: Path, dialect: Dialect, wanted: Mapping[int, Placehol
         }
         if not wanted:
             return
-        sweep_leftovers(well / _TEMPORARY, older_than=ABANDONED_S)
+        sweep_leftovers(well / _TEMPORARY, shared=True)
         with _temporary(well) as temporary:
             for site, each in wanted.items():
                 if _free(f"{well}/{site}", dialect, each):
@@ -163,9 +161,10 @@ def put_placeholders(well: Path, dialect: Dialect, wanted: Mapping[int, Placehol
 
 @contextmanager
 def _temporary(parent: Path) -> Iterator[str]:
-    folder = f"{parent}/.{_TEMPORARY}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
+    folder = f"{parent}/.{_TEMPORARY}.tmp-{own_mark()}"
     try:
-        os.makedirs(folder)
+        make_folder(parent)
+        os.mkdir(folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

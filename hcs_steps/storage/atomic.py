@@ -5,8 +5,10 @@ A kill at any instant leaves what was there before, or nothing, or the new conte
 a killed process leaves behind is only such a sibling, which readers ignore.
 
 `publish_file` and `publish_dir` also sweep those leftovers, so only the one owner of a target may call them.
-`write_bytes` and its relatives never sweep and may race: the last writer wins, and every reader sees a
-whole file.
+`write_bytes` and its relatives may race: they sweep only what no live process can still be writing, the last
+writer wins, and every reader sees a whole file.
+
+When a function returns, what it did outlasts a power failure, too: content, name, and folders made for it.
 """
 
 from __future__ import annotations
@@ -15,10 +17,7 @@ import errno
 import json
 import math
 import os
-import re
-import secrets
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -27,46 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from hcs_steps.errors import StorageError
 from hcs_steps.storage._checksum import checksum_file, checksum_tree, measure
+from hcs_steps.storage._leftovers import delete, own_mark, sibling_of, sweep_leftovers
+from hcs_steps.storage._system_errors import storage_errors
 
 __all__ = [
-    "checksum_file", "checksum_tree", "json_bytes", "measure", "publish_dir", "publish_file", "remove_path",
-    "storage_errors", "sweep_leftovers", "write_bytes", "write_json", "write_text",
+    "checksum_file", "checksum_tree", "json_bytes", "make_folder", "measure", "own_mark", "publish_dir", "publish_file",
+    "remove_path", "rename_file", "storage_errors", "sweep_leftovers", "write_bytes", "write_json", "write_text",
 ]  # fmt: skip
-
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
-
-
-@contextmanager
-def storage_errors(action: str, path: Path) -> Iterator[None]:
-    """Turn any `OSError` inside into a `StorageError` that says what failed, where, and the fix."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(f"Cannot {action} {path}: {reason}.", hint=_fix(error, path)) from error
-
-
-def _fix(error: OSError, path: Path) -> str:
-    if error.errno in _FULL:
-        return (
-            f"Free space (or quota) where {path.parent} lies, or choose another output folder, and run again."
-        )
-    if error.errno in _DENIED:
-        return f"Make {path.parent} writable for the user who runs this, or choose another output folder."
-    if error.errno in _IN_THE_WAY:
-        blocker = next((p for p in (path, *path.parents) if p.exists() and not p.is_dir()), path)
-        return f"A file is in the place of a folder, or a folder in that of a file: move {blocker} away."
-    if error.errno == errno.ENAMETOOLONG:
-        return "Choose a shorter output folder or step name."
-    if error.errno == errno.ENOENT:
-        return "Run the step that writes it first."
-    return "Check that the disk is mounted and healthy, and run again."
 
 
 def json_bytes(obj: Any) -> bytes:
@@ -95,6 +62,7 @@ def _plain(obj: Any) -> Any:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file atomically, creating its folder. May race with other writers of the same path."""
     path = Path(path)
+    sweep_leftovers(path, shared=True)
     with _published_file(path) as temporary, temporary.open("xb") as file:
         file.write(data)
 
@@ -123,10 +91,10 @@ def publish_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _published_file(path: Path) -> Iterator[Path]:
-    temporary = _sibling(path, "tmp")
+    temporary = sibling_of(path, "tmp")
     with storage_errors("write", path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             yield temporary
             _fsync(temporary)
             os.replace(temporary, path)
@@ -145,10 +113,11 @@ def publish_dir(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     sweep_leftovers(path)
-    temporary = _sibling(path, "tmp")
+    temporary = sibling_of(path, "tmp")
     with storage_errors("write", path):
         try:
-            temporary.mkdir(parents=True)
+            make_folder(temporary.parent)
+            temporary.mkdir()
             yield temporary
             _fsync_tree(temporary)
             _swap_in(temporary, path)
@@ -157,53 +126,36 @@ def publish_dir(path: Path) -> Iterator[Path]:
             raise
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder, and those above it that are missing, so that their names outlast a power failure."""
+    missing = []
+    while not folder.is_dir() and folder != folder.parent:
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        _fsync(each.parent)
+
+
+def rename_file(path: Path, target: Path) -> None:
+    """Give a published file another name in its folder; what had that name is replaced."""
+    with storage_errors("rename", path):
+        os.replace(path, target)
+        _fsync(target.parent)
+
+
 def remove_path(path: Path) -> None:
     """Take away a published file or folder as one, with its leftovers. Idempotent; for its owner only."""
     path = Path(path)
     sweep_leftovers(path)
     with storage_errors("remove", path):
-        if os.path.lexists(path):
-            # Deleting a folder in place would show readers half of it.
-            doomed = _sibling(path, "old")
-            os.rename(path, doomed)
-            _fsync(path.parent)
-            _delete(doomed)
-
-
-def sweep_leftovers(path: Path, *, older_than: float = 0.0) -> None:
-    """Remove what killed publications of exactly ``path`` left beside it.
-
-    ``older_than`` (seconds) spares young siblings, for targets that several live processes may be writing.
-    """
-    path = Path(path)
-    leftover = re.compile(rf"\.{re.escape(path.name)}\.(tmp|old)-\d+-[0-9a-f]+")
-    with storage_errors("clean up beside", path):
-        try:
-            found = [path.parent / name for name in os.listdir(path.parent) if leftover.fullmatch(name)]
-        except (FileNotFoundError, NotADirectoryError):
-            return  # publishing will say what is wrong with the folder
-        for sibling in found:
-            if older_than <= 0 or _age(sibling) > older_than:
-                _delete(sibling)
-
-
-def _age(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0  # its process finished meanwhile
-
-
-def _sibling(path: Path, kind: str) -> Path:
-    return path.with_name(f".{path.name}.{kind}-{os.getpid()}-{secrets.token_hex(4)}")
-
-
-def _delete(path: Path) -> None:
-    """Best effort: a leftover that cannot go yet (held open on a network disk) goes at the next sweep."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+        if not os.path.lexists(path):
+            return
+        # Deleting a folder in place would show readers half of it.
+        doomed = sibling_of(path, "old")
+        os.rename(path, doomed)
+        _fsync(path.parent)
+        delete(doomed)
 
 
 def _swap_in(new: Path, path: Path) -> None:
@@ -215,7 +167,7 @@ def _swap_in(new: Path, path: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     old = new
     if not _exchange(new, path):
-        old = _sibling(path, "old")
+        old = sibling_of(path, "old")
         os.rename(path, old)
         try:
             os.rename(new, path)
@@ -223,7 +175,7 @@ def _swap_in(new: Path, path: Path) -> None:
             os.rename(old, path)
             raise
     _fsync(path.parent)
-    _delete(old)
+    delete(old)
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -30,7 +30,14 @@ from hcs_steps.storage._names import well_position
 from hcs_steps.storage._tiff_layout import INDEX, Page, TiffFile, TiffIndex, index_of, lay_out, read_index
 from hcs_steps.storage._tiff_write import write_file
 from hcs_steps.storage._unit import SiteImages, StampedCache, check_compressor, missing_plane, split_sites
-from hcs_steps.storage.atomic import measure, publish_dir, remove_path, storage_errors, write_bytes
+from hcs_steps.storage.atomic import (
+    make_folder,
+    measure,
+    publish_dir,
+    remove_path,
+    storage_errors,
+    write_bytes,
+)
 from hcs_steps.storage.protocol import Image, ImageMeta, PlaneKey, Published, StoreSpec
 
 _CHOICES = {"tiff_files": ("plane", "well"), "tiff_metadata": ("imagej", "ome")}
@@ -51,7 +58,7 @@ class TiffStore:
     def declare(self) -> None:
         """Create the store's folder."""
         with storage_errors("create", self.spec.path):
-            self.spec.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.spec.path)
 
     def publish(
         self,

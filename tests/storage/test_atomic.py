@@ -4,6 +4,8 @@ import errno
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -60,14 +62,18 @@ def test_only_leftovers_of_the_very_target_are_swept(tmp_path):
     assert sorted(os.listdir(tmp_path)) == sorted(["a", *others])
 
 
-def test_young_leftovers_of_shared_files_are_spared(tmp_path):
-    old, young = tmp_path / ".a.tmp-1-aa", tmp_path / ".a.tmp-2-bb"
-    for path in (old, young):
+def test_of_shared_files_only_what_nobody_can_be_writing_is_swept(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", "from hcs_steps.storage import atomic; print(atomic.own_mark())"],
+        stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    elsewhere, long_ago = tmp_path / ".a.tmp-1-0badcafe00", tmp_path / ".a.tmp-1-0badcafe01"
+    mine, dead = tmp_path / f".a.tmp-{atomic.own_mark()}", tmp_path / f".a.old-{ended.stdout.strip()}"
+    for path in (elsewhere, long_ago, mine, dead):
         path.write_text("")
-    os.utime(old, (time.time() - 7200,) * 2)
-    atomic.sweep_leftovers(tmp_path / "a", older_than=3600)
-    assert not old.exists()
-    assert young.exists()
+    os.utime(long_ago, (time.time() - 7200,) * 2)
+    atomic.write_text(tmp_path / "a", "new")
+    assert sorted(tmp_path.glob(".*")) == sorted([elsewhere, mine])
 
 
 @pytest.mark.parametrize("publish", [atomic.publish_dir, atomic.publish_file])
