@@ -13,9 +13,9 @@ from typing import Any
 
 from hcs_steps.emit.prepare import Prepared, prepare_plates
 from hcs_steps.errors import ConfigError
-from hcs_steps.operations._lines import Line, clock, print_lines, span
-from hcs_steps.operations._story import UnitStory, story
-from hcs_steps.operations._survey import size_text
+from hcs_steps.operations.mending._survey import size_text
+from hcs_steps.operations.provenance._story import UnitStory, story
+from hcs_steps.operations.watching._lines import Line, clock, print_lines, span
 from hcs_steps.plate.wells import canonical_well
 from hcs_steps.settings import WorkflowSettings, load_settings, plate_ids
 
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what there is to tell; 0 if it could be told. Nothing is written.
 
     ``--json``: ``plate``, ``results``, ``plan`` (hash of the plan as it would be made now), ``mode``, ``well`` and
-    ``stages``: the fields of `hcs_steps.operations._story.UnitStory`, a list.
+    ``stages``: the fields of `hcs_steps.operations.provenance._story.UnitStory`, a list.
     """
     settings = load_settings(Path(arguments.config))
     mode = getattr(arguments, "mode", None)

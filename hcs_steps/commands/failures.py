@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hcs_steps.operations._chosen import PlateWatch, choose_plates
-from hcs_steps.operations._document import failure_document, failure_groups
-from hcs_steps.operations._failure_groups import FailureGroup, common_part, group_failures
-from hcs_steps.operations._lines import Line, clock, print_lines
-from hcs_steps.operations.status import PlateStatus
+from hcs_steps.operations.watching._document import failure_document, failure_groups
+from hcs_steps.operations.watching._failure_groups import FailureGroup, common_part, group_failures
+from hcs_steps.operations.watching._lines import Line, clock, print_lines
+from hcs_steps.operations.watching.status import PlateStatus
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from hcs_steps.compile.plan import Plan
 from hcs_steps.emit.prepare import prepare_plates
 from hcs_steps.errors import ConfigError
-from hcs_steps.operations.graph import graph_svg, graph_text
+from hcs_steps.operations.provenance.graph import graph_svg, graph_text
 from hcs_steps.results import Results
 from hcs_steps.settings import load_settings
 from hcs_steps.storage.atomic import write_text

@@ -13,9 +13,9 @@ from typing import Any
 from hcs_steps.compile.plan import PLATE_UNIT
 from hcs_steps.errors import ConfigError, PlateError, nearest
 from hcs_steps.operations._chosen import PlateWatch, choose_plates
-from hcs_steps.operations._lines import Line, clock, print_lines
-from hcs_steps.operations._unit_logs import UnitLog, unit_logs
-from hcs_steps.operations.status import PlateStatus
+from hcs_steps.operations.watching._lines import Line, clock, print_lines
+from hcs_steps.operations.watching._unit_logs import UnitLog, unit_logs
+from hcs_steps.operations.watching.status import PlateStatus
 from hcs_steps.plate.wells import canonical_well
 
 INTERVAL_S = 0.5

@@ -12,7 +12,7 @@ from hcs_steps.compile.plan import PLATE_UNIT, Plan
 from hcs_steps.emit.configured import configured_plates
 from hcs_steps.operations.launch import Request, configured
 from hcs_steps.operations.launch import run as launch
-from hcs_steps.operations.status import StatusReader
+from hcs_steps.operations.watching.status import StatusReader
 from hcs_steps.plate import compact_wells, expand_wells, sort_wells
 
 

@@ -33,9 +33,9 @@ from pathlib import Path
 from typing import Any
 
 from hcs_steps.operations._chosen import PlateWatch, choose_plates
-from hcs_steps.operations._document import SCHEMA, status_document
-from hcs_steps.operations._lines import Line, print_lines, rich_text, text_of
-from hcs_steps.operations._status_text import status_lines, summary_line
+from hcs_steps.operations.watching._document import SCHEMA, status_document
+from hcs_steps.operations.watching._lines import Line, print_lines, rich_text, text_of
+from hcs_steps.operations.watching._status_text import status_lines, summary_line
 
 INTERVAL_S = 2.0
 
@@ -82,7 +82,7 @@ def _watch_screen(watches: Sequence[PlateWatch]) -> None:
     """Show the status in place until no run goes on, then leave all of it on the screen."""
     from rich.console import Group
 
-    from hcs_steps.operations._screen import in_place
+    from hcs_steps.operations.watching._screen import in_place
 
     with in_place(sys.stdout) as live:
         while True:

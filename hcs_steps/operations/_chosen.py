@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hcs_steps.compile.plan import Plan
 from hcs_steps.errors import ConfigError, HcsError, nearest
-from hcs_steps.operations.status import PlateStatus, StatusReader
+from hcs_steps.operations.watching.status import PlateStatus, StatusReader
 from hcs_steps.results import Results
 
 

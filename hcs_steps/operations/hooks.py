@@ -59,7 +59,7 @@ class RunHooks:
         Snakemake's own.
         """
         from hcs_steps.operations.notify import notify
-        from hcs_steps.operations.outputs import write_outputs
+        from hcs_steps.operations.provenance.outputs import write_outputs
         from hcs_steps.operations.runs import as_document
 
         if self._keeper is None:

@@ -31,8 +31,8 @@ from hcs_steps.operations.runs import (
     stage_result,
     write_run,
 )
-from hcs_steps.operations.status import PlateStatus, StatusReader
-from hcs_steps.operations.stopping import TIME_LIMIT, Stopper
+from hcs_steps.operations.stopping import INTERRUPTED, TIME_LIMIT, Stopper
+from hcs_steps.operations.watching.status import PlateStatus, StatusReader
 from hcs_steps.results import Results
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Keeper:
         self._thread.join(timeout=30)
         self.stopper.restore()
         for folder in self.plans:
-            if not self.stopper.code == TIME_LIMIT and not self.stopper.code > 100:
+            if self.stopper.code not in (TIME_LIMIT, INTERRUPTED):  # then it is to end soon
                 self._bring_report_up_to_date(folder)
             self._close(folder, success)
         complete = all(run.success for run in self.runs.values())
@@ -228,6 +228,6 @@ def close_former_run(results: Results) -> list[str]:
         results, replace(former, state=DIED, reason=reason, end_time=former.updated or former.start_time)
     )
     return [
-        f"{former.plate}: the run of {former.start_time[:19]} died ({reason}); what it has finished ({finished} results) "
-        "is kept, and this run goes on from there."
+        f"{former.plate}: the run of {former.start_time[:19]} died ({reason}); what it has finished "
+        f"({finished} results) is kept, and this run goes on from there."
     ]

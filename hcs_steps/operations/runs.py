@@ -20,7 +20,7 @@ from hcs_steps.storage.atomic import write_json
 
 if TYPE_CHECKING:
     from hcs_steps.compile.plan import Plan
-    from hcs_steps.operations.status import PlateStatus, StageStatus
+    from hcs_steps.operations.watching.status import PlateStatus, StageStatus
 
 RUNNING, DONE, FAILED, STOPPED, DIED = "running", "done", "failed", "stopped", "died"
 """States of a run. ``done``: all that it was for; ``failed``: it came to its end, but not all is done; ``stopped``: it

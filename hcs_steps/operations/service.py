@@ -15,10 +15,10 @@ from hcs_steps.compile.plan import Plan
 from hcs_steps.emit.configured import configured_plates
 from hcs_steps.errors import ConfigError, HcsError, nearest
 from hcs_steps.operations import launch
-from hcs_steps.operations._document import status_document
 from hcs_steps.operations.launch import Request
 from hcs_steps.operations.runs import PipelineRun, read_run
-from hcs_steps.operations.status import StatusReader
+from hcs_steps.operations.watching._document import status_document
+from hcs_steps.operations.watching.status import StatusReader
 from hcs_steps.pipeline.modes import FULL, all_modes
 from hcs_steps.results import Results
 from hcs_steps.run_settings import OrchestrationConfig

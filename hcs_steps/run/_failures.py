@@ -18,10 +18,18 @@ MISSING_INPUT = "missing input"
 
 
 class MissingInputError(StepError):
-    """A unit that needs the result of a stage which is left out of this run and has none, or an old one."""
+    """A unit that needs the result of a stage which nothing in this run makes: the stage is left out, or is done and
+    what it has made is gone.
+    """
 
     def __init__(self, upstream: StagePlan, unit: str, plan: Plan) -> None:
         which = "the plate" if upstream.scope == "plate" else f"unit {unit}"
+        if not upstream.skipped:
+            super().__init__(
+                f"What stage {upstream.name} has made for {which} is gone, though its record says that it is there.",
+                hint="Run hcs verify --fix, and then the workflow again: it makes what is missing.",
+            )
+            return
         mode = f" in mode {plan.mode!r}" if plan.mode != "full" else ""
         super().__init__(
             f"The result of stage {upstream.name} for {which} is missing, or was made with other settings, and the "

@@ -20,7 +20,7 @@ from hcs_steps.compile.plan import PLATE_UNIT, digest
 from hcs_steps.errors import ConfigError
 from hcs_steps.results import Results
 from hcs_steps.run._record_shape import is_record
-from hcs_steps.storage.atomic import sweep_leftovers, write_json
+from hcs_steps.storage.atomic import remove_path, rename_file, sweep_leftovers, write_json
 
 if TYPE_CHECKING:
     from hcs_steps.compile.plan import Plan, StagePlan
@@ -128,7 +128,7 @@ def close_failure(results: Results, stage: str, unit: str) -> None:
     """Keep the failure of a unit that is done now under its other name."""
     failure = results.failure(stage, unit)
     if failure.exists():
-        os.replace(failure, results.resolved(stage, unit))
+        rename_file(failure, results.resolved(stage, unit))
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
@@ -184,7 +184,7 @@ def forget(results: Results, stage: str, unit: str, why: str) -> None:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     dropped = asdict(Failure(stage, unit, stage, DROPPED, why, "", now, "", 0, ""))
     _write(path, {**dropped, **(read_json(path) or {}), "attempt": attempts(results, stage, unit) + 1})
-    results.record(stage, unit).unlink(missing_ok=True)
+    remove_path(results.record(stage, unit))
 
 
 def write_failure(results: Results, failure: Failure) -> None:

@@ -113,7 +113,7 @@ class Runner:
         former = read_record(self.results, stage.name, unit)
         old = retract_record(self.results, stage, unit)
         missing = self._missing_upstream(stage, unit)
-        if missing is not None and not missing.skipped:
+        if missing is not None and not missing.skipped and not self._is_lost(missing, unit):
             logger.info("%s: %s has no upstream result", stage.name, unit)
             self.withdraw(stage, unit, old)
             return "blocked", ""
@@ -179,7 +179,7 @@ class Runner:
 
     def _because(self, stage: StagePlan, unit: str, record: Mapping[str, Any] | None) -> tuple[str, ...]:
         """Why the unit is computed, whose record was this one."""
-        from hcs_steps.operations.explain import reasons
+        from hcs_steps.operations.provenance.explain import reasons
 
         tried = attempts(self.results, stage.name, unit)
         return reasons(
@@ -241,6 +241,12 @@ class Runner:
             ):
                 return upstream
         return None
+
+    def _is_lost(self, upstream: StagePlan, unit: str) -> bool:
+        """Whether a stage is done for the unit, but what it has made is gone."""
+        of = PLATE_UNIT if upstream.scope == "plate" else unit
+        record = read_record(self.results, upstream.name, of)
+        return record is not None and record["fingerprint"] == self.fingerprint(upstream, of)
 
     def _fail(self, failure: Failure) -> str:
         """Open the failure, and log it; returns its text."""

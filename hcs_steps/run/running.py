@@ -19,8 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hcs_steps.errors import StorageError
 from hcs_steps.results import Results
 from hcs_steps.run._processes import process_start
+from hcs_steps.storage._leftovers import sweep_leftovers
 
 HEARTBEAT_S = 5.0
 """A running file is written anew at least so often."""
@@ -114,6 +116,8 @@ class RunningFile:
 
     def __init__(self, results: Results, stage: str, unit: str, predicted_mb: int, log: str) -> None:
         self._path = results.running(stage, unit)
+        with suppress(StorageError):
+            sweep_leftovers(self._path)
         self._shown: Progress | None = None
         self._written = 0.0
         self._fixed: dict[str, Any] = {

@@ -9,7 +9,7 @@ import pytest
 
 from hcs_steps.operations.keeper import Keeper, close_former_run, told
 from hcs_steps.operations.runs import begin_run, read_run, write_run
-from hcs_steps.operations.status import StatusReader
+from hcs_steps.operations.watching.status import StatusReader
 from hcs_steps.results import Results
 from hcs_steps.run.records import Failure, write_failure
 from hcs_steps.run_settings import OrchestrationConfig

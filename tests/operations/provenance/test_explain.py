@@ -8,8 +8,8 @@ import pytest
 from hcs_steps.compile import CompileOptions, compile_plate
 from hcs_steps.compile.plan import AnalysisPlan, CallPlan, StepPlan, StoreSettings, TableSettings
 from hcs_steps.compile.stages import CONSOLIDATE, stage_fingerprint
-from hcs_steps.operations import explain
-from hcs_steps.operations.explain import FORCED, NEVER, UNKNOWN, current_fingerprint, reasons
+from hcs_steps.operations.provenance import explain
+from hcs_steps.operations.provenance.explain import FORCED, NEVER, UNKNOWN, current_fingerprint, reasons
 from hcs_steps.pipeline import FunctionStep, GlobalPipelineConfig, Pipeline
 from hcs_steps.plate.inventory import Inventory, Plane, PlaneKey
 from hcs_steps.results import Results

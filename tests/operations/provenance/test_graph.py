@@ -9,8 +9,8 @@ import pytest
 from hcs_steps.commands import graph as command
 from hcs_steps.compile import CompileOptions, compile_plate
 from hcs_steps.compile.request import Choice
-from hcs_steps.operations._graph_text import Node, lanes
-from hcs_steps.operations.graph import PLATE, graph_svg, graph_text, stage_graph
+from hcs_steps.operations.provenance._graph_text import Node, lanes
+from hcs_steps.operations.provenance.graph import PLATE, graph_svg, graph_text, stage_graph
 from hcs_steps.pipeline import FunctionStep, GlobalPipelineConfig, Pipeline
 from hcs_steps.plate.inventory import Inventory, Plane
 

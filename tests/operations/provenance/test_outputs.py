@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from hcs_steps.compile import CompileOptions, compile_plate
-from hcs_steps.operations.outputs import outputs, write_outputs
+from hcs_steps.operations.provenance.outputs import outputs, write_outputs
 from hcs_steps.pipeline import FunctionStep, GlobalPipelineConfig, Pipeline
 from hcs_steps.plate import open_plate, write_inventory
 from hcs_steps.plate.synthetic import make_plate

@@ -13,7 +13,16 @@ from typing import Any
 
 import psutil
 
-from hcs_steps.compile.plan import PLATE_UNIT, Layout, Plan, PlateInfo, StagePlan, StepPlan, UnitPlan
+from hcs_steps.compile.plan import (
+    PLATE_UNIT,
+    CallPlan,
+    Layout,
+    Plan,
+    PlateInfo,
+    StagePlan,
+    StepPlan,
+    UnitPlan,
+)
 from hcs_steps.plate.wells import well_name
 from hcs_steps.results import Results
 from hcs_steps.run.plate import plate_fingerprint
@@ -62,7 +71,8 @@ def plain_plan(
 
 
 def _step(name: str, scope: str) -> StepPlan:
-    return StepPlan(name, scope, {}, ("site",), "", "previous_step", "drop", False)
+    call = CallPlan("f", {}, "", (), {}, 0, (), False, False, "same", 1.0, 1.0, False, False, ("cpu",))
+    return StepPlan(name, scope, {"": (call,)}, ("site",), "", "previous_step", "drop", False)
 
 
 class StandinPlate:

@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from standin_plate import StandinPlate, plain_plan, wells_of
 
-from hcs_steps.operations import _ticker
-from hcs_steps.operations._lines import text_of
-from hcs_steps.operations._screen import ScreenView
-from hcs_steps.operations._ticker import LineView
-from hcs_steps.operations.display import Display, view_for
-from hcs_steps.operations.status import StatusReader
+from hcs_steps.operations.watching import _ticker
+from hcs_steps.operations.watching._lines import text_of
+from hcs_steps.operations.watching._screen import ScreenView
+from hcs_steps.operations.watching._ticker import LineView
+from hcs_steps.operations.watching.display import Display, view_for
+from hcs_steps.operations.watching.status import StatusReader
 
 WELLS = ["A01", "A02", "B01"]
 

@@ -18,13 +18,13 @@ from standin_plate import NOW, StandinPlate, iso, plain_plan, wells_of
 
 from hcs_steps.commands import failures, logs, status
 from hcs_steps.errors import ConfigError, PlateError
-from hcs_steps.operations import _folders
-from hcs_steps.operations._failure_groups import common_part, group_failures
-from hcs_steps.operations._lines import span, text_of
-from hcs_steps.operations._plate_map import plate_map
-from hcs_steps.operations._status_text import status_lines
-from hcs_steps.operations._unit_logs import unit_logs
-from hcs_steps.operations.status import StatusReader
+from hcs_steps.operations.watching import _folders
+from hcs_steps.operations.watching._failure_groups import common_part, group_failures
+from hcs_steps.operations.watching._lines import span, text_of
+from hcs_steps.operations.watching._plate_map import plate_map
+from hcs_steps.operations.watching._status_text import status_lines
+from hcs_steps.operations.watching._unit_logs import unit_logs
+from hcs_steps.operations.watching.status import StatusReader
 from hcs_steps.run.plate import plate_fingerprint
 
 WELLS = ["A01", "A02", "B01"]
@@ -38,7 +38,9 @@ def clock(monkeypatch):
     """Sets the time (seconds after `NOW`) at which the status is read."""
 
     def set_time(seconds):
-        monkeypatch.setattr("hcs_steps.operations.status.time", SimpleNamespace(time=lambda: NOW + seconds))
+        monkeypatch.setattr(
+            "hcs_steps.operations.watching.status.time", SimpleNamespace(time=lambda: NOW + seconds)
+        )
 
     set_time(0.0)
     return set_time

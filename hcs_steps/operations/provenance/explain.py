@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from hcs_steps import __version__
 from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
 from hcs_steps.errors import HcsError
-from hcs_steps.operations._differences import (
+from hcs_steps.operations.provenance._differences import (
     plate_differences,
     raw_differs,
     stage_differences,
     unit_differences,
 )
-from hcs_steps.operations._step_differences import some
+from hcs_steps.operations.provenance._step_differences import some
 from hcs_steps.results import Results
 from hcs_steps.run.plate import plate_fingerprint
 from hcs_steps.run.records import DROPPED, read_json, unit_fingerprint

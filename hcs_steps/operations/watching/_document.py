@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hcs_steps.compile.plan import Plan
-from hcs_steps.operations._failure_groups import group_failures
-from hcs_steps.operations.status import STATES, PlateStatus, StageStatus
+from hcs_steps.operations.watching._failure_groups import group_failures
+from hcs_steps.operations.watching.status import STATES, PlateStatus, StageStatus
 
 SCHEMA = 1
 

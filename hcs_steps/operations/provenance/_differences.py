@@ -12,7 +12,14 @@ from typing import Any
 
 from hcs_steps.compile.plan import Layout, Plan, StagePlan, UnitPlan, plain_values
 from hcs_steps.compile.stages import CONSOLIDATE, SETTINGS
-from hcs_steps.operations._step_differences import index_of, name_of, same, shown, some, step_differences
+from hcs_steps.operations.provenance._step_differences import (
+    index_of,
+    name_of,
+    same,
+    shown,
+    some,
+    step_differences,
+)
 
 
 def stage_differences(old: Plan, new: Plan, stage: StagePlan) -> list[str]:

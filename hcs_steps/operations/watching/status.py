@@ -14,16 +14,16 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from hcs_steps.compile.plan import Plan
-from hcs_steps.operations._estimate import (
+from hcs_steps.operations.runs import read_run
+from hcs_steps.operations.watching._estimate import (
     RECENT_UNITS,
     seconds_left,
     units_at_once,
     units_per_minute,
     usual_seconds,
 )
-from hcs_steps.operations._run_state import RunState, run_state
-from hcs_steps.operations._stage_reader import Done, StageReader, seconds_of
-from hcs_steps.operations.runs import read_run
+from hcs_steps.operations.watching._run_state import RunState, run_state
+from hcs_steps.operations.watching._stage_reader import Done, StageReader, seconds_of
 from hcs_steps.results import Results
 
 UnitState = Literal["done", "running", "failed", "blocked", "waiting", "skipped", "died"]

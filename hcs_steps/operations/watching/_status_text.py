@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hcs_steps.compile.plan import PLATE_UNIT, Plan
-from hcs_steps.operations._failure_groups import group_failures
-from hcs_steps.operations._lines import STYLES, Line, clock, number, short, span, table_lines
-from hcs_steps.operations._plate_map import plate_map
-from hcs_steps.operations._stage_reader import seconds_of
-from hcs_steps.operations.status import PlateStatus, StageStatus
+from hcs_steps.operations.watching._failure_groups import group_failures
+from hcs_steps.operations.watching._lines import STYLES, Line, clock, number, short, span, table_lines
+from hcs_steps.operations.watching._plate_map import plate_map
+from hcs_steps.operations.watching._stage_reader import seconds_of
+from hcs_steps.operations.watching.status import PlateStatus, StageStatus
 
 WIDTH = 100
 SHOWN_RUNNING = 16

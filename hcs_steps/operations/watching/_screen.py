@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from hcs_steps.compile.plan import Plan
-from hcs_steps.operations._lines import STYLES, Line, number, rich_text, short, span
-from hcs_steps.operations._status_text import final_lines, progress_text
-from hcs_steps.operations.status import PlateStatus, StageStatus, UnitState
+from hcs_steps.operations.watching._lines import STYLES, Line, number, rich_text, short, span
+from hcs_steps.operations.watching._status_text import final_lines, progress_text
+from hcs_steps.operations.watching.status import PlateStatus, StageStatus, UnitState
 
 BAR = 30
 SHOWN_RUNNING = 8
@@ -133,7 +133,7 @@ class ScreenView:
 
     def _running_lines(self, statuses: Sequence[PlateStatus]) -> list[Line]:
         """What is computed now, the longest first."""
-        from hcs_steps.operations._stage_reader import seconds_of
+        from hcs_steps.operations.watching._stage_reader import seconds_of
 
         several = len(statuses) > 1
         found = [(status, told) for status in statuses for told in status.running]

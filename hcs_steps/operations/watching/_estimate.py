@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from hcs_steps.operations._stage_reader import Done, StageReader, seconds_of
+from hcs_steps.operations.watching._stage_reader import Done, StageReader, seconds_of
 
 RECENT_UNITS = 20
 """A stage's rate is that of its last so many units."""

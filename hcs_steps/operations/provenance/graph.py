@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from hcs_steps.compile.plan import RAW, Plan, StagePlan
 from hcs_steps.compile.stages import CONSOLIDATE, REPORT, source_of
-from hcs_steps.operations._graph_svg import Box, draw
-from hcs_steps.operations._graph_text import Node, lanes
+from hcs_steps.operations.provenance._graph_svg import Box, draw
+from hcs_steps.operations.provenance._graph_text import Node, lanes
 
 PLATE = ""
 """Stands for the plate's own images among the things that a stage reads."""

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from hcs_steps.compile.plan import Plan
-from hcs_steps.operations._lines import STYLES, Line
-from hcs_steps.operations.status import RANK, STATES, UnitState
+from hcs_steps.operations.watching._lines import STYLES, Line
+from hcs_steps.operations.watching.status import RANK, STATES, UnitState
 from hcs_steps.plate.wells import row_name, well_name
 
 SIGNS: Mapping[UnitState, str] = {

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from hcs_steps.compile.plan import Plan
-from hcs_steps.operations.status import PlateStatus, StatusReader
+from hcs_steps.operations.watching.status import PlateStatus, StatusReader
 from hcs_steps.results import Results
 
 INTERVAL_S = 2.0
@@ -44,10 +44,10 @@ class View(Protocol):
 def view_for(stream: TextIO, *, plain: bool = False, colours: bool = True) -> View:
     """In place on a terminal that can, else lines; ``plain`` is always lines."""
     if plain or not stream.isatty() or os.environ.get("TERM", "dumb") == "dumb":
-        from hcs_steps.operations._ticker import LineView
+        from hcs_steps.operations.watching._ticker import LineView
 
         return LineView(stream)
-    from hcs_steps.operations._screen import ScreenView
+    from hcs_steps.operations.watching._screen import ScreenView
 
     return ScreenView(stream, colours=colours)
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from hcs_steps.compile.plan import Plan
-from hcs_steps.operations._failure_groups import common_part
-from hcs_steps.operations._lines import Line, print_lines, short, text_of
-from hcs_steps.operations._status_text import final_lines, summary_line
-from hcs_steps.operations.status import PlateStatus
+from hcs_steps.operations.watching._failure_groups import common_part
+from hcs_steps.operations.watching._lines import Line, print_lines, short, text_of
+from hcs_steps.operations.watching._status_text import final_lines, summary_line
+from hcs_steps.operations.watching.status import PlateStatus
 
 EVERY_S = 10.0
 """A plate has no more than one line in so long."""

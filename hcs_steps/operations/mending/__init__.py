@@ -1,0 +1,1 @@
+"""Results against their records, and what can be removed."""
