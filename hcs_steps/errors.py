@@ -9,15 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import ClassVar
 
 
 class HcsError(Exception):
-    """Base of all errors that a user can mend. ``str(error)`` is the message followed by the hint."""
+    """Base of all errors that a user can mend. ``str(error)`` is the message followed by the hint.
+
+    Both quote what stands in somebody's files, so they are made fit for terminals, logs and JSON here: characters that
+    cannot be printed are written as escapes, and the middle of an endless text is left out.
+    """
+
+    longest: ClassVar[int] = 4_000
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = _printable(message, self.longest)
+        self.hint = _printable(hint, self.longest)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
@@ -46,6 +53,8 @@ class StepError(HcsError, RuntimeError):
 class CompileError(HcsError, ValueError):
     """Everything that is known to be wrong with a pipeline on a plate, all at once, in ``problems``."""
 
+    longest = 16_000
+
     def __init__(
         self, problems: Sequence[HcsError], *, what: str = "The pipeline cannot be compiled"
     ) -> None:
@@ -53,6 +62,14 @@ class CompileError(HcsError, ValueError):
         lines = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(problems, 1))
         noun = "problem" if len(problems) == 1 else "problems"
         super().__init__(f"{what}: {len(problems)} {noun}.\n{lines}")
+
+
+def _printable(text: str, longest: int) -> str:
+    if len(text) > longest:
+        text = f"{text[: longest * 3 // 4]} ... {text[-longest // 4 :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

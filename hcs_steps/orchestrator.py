@@ -250,9 +250,7 @@ class PipelineOrchestrator:
             return UnitResult(unit, well, not undone, MappingProxyType(records), failure)
 
         collected = {
-            unit: result(
-                unit, context.well, [plan.stage(name) for name in plan.stages_of(unit)]
-            )
+            unit: result(unit, context.well, [plan.stage(name) for name in plan.stages_of(unit)])
             for unit, context in contexts.items()
         }
         plate = result(PLATE_UNIT, "", [s for s in plan.stages if s.scope == "plate"])

@@ -13,7 +13,7 @@ import hcs_steps
 from hcs_steps.compile.plan import Plan
 from hcs_steps.emit.workflow import FINISH
 from hcs_steps.errors import HcsError
-from hcs_steps.operations.display import Display, view_for
+from hcs_steps.operations.watching.display import Display, view_for
 from hcs_steps.results import Results
 from snakemake_logger_plugin_hcs.dry_run import DryRun, stage_of
 

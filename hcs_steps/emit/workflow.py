@@ -153,14 +153,15 @@ class Workflow:
     def write(self) -> None:
         """Put plans, inventories and rules on disk, where they are new."""
         from hcs_steps.emit.wells import write_well_map
-        from hcs_steps.plate import write_inventory
+        from hcs_steps.plate import holds_inventory, write_inventory
         from hcs_steps.storage.atomic import write_text
 
         for item in self.prepared:
             if item.is_new or (item.well_map.columns and not item.results.plate_map.is_file()):
                 write_well_map(item.well_map, item.results, item.plan.tables_folder)
-            if item.is_new:
+            if item.is_new or not holds_inventory(item.results.inventory, item.inventory):
                 write_inventory(item.inventory, item.results.inventory)
+            if item.is_new:
                 write_text(item.results.plan, item.plan.to_json())
             copy = item.results.plan_copy(item.plan.hash)
             if not copy.is_file():
@@ -194,14 +195,19 @@ class Workflow:
         return self._out_of_memory[folder, stage]
 
     def _last_markers(self, folder: str, units: Sequence[str]) -> list[str]:
-        """The markers of all jobs that hold one of the units."""
-        plan, chosen = self.plans[folder], set(units)
+        """The markers of the jobs that the units' work ends with; what these need is made before."""
+        plan = self.plans[folder]
+        last: dict[str, set[str]] = {}
+        for unit in units:
+            names = plan.stages_of(unit)
+            read = {upstream for name in names for upstream in plan.stage(name).upstream}
+            for name in set(names) - read:
+                last.setdefault(name, set()).add(unit)
         return [
-            f"{folder}/jobs/{stage.name}/{job}.json"
-            for stage in plan.stages
-            if stage.scope == "unit"
-            for job, held in self.jobs(folder, stage.name).items()
-            if chosen.intersection(held)
+            f"{folder}/jobs/{name}/{job}.json"
+            for name in sorted(last)
+            for job, held in self.jobs(folder, name).items()
+            if last[name].intersection(held)
         ]
 
     @cached_property

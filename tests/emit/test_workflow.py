@@ -14,6 +14,7 @@ from hcs_steps.compile.plan import Plan
 from hcs_steps.emit.workflow import Workflow, load_workflow
 from hcs_steps.results import Results
 from hcs_steps.run.records import Failure, write_failure
+from hcs_steps.settings import parse_settings
 
 MakePlan = Callable[..., Plan]
 
@@ -141,3 +142,35 @@ def test_what_cannot_start_ends_with_2_and_one_paragraph(
     err = capsys.readouterr().err
     assert err.startswith("hcs-steps: ")
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("A01", ["r/1/jobs/b/A01.json"]),
+        ("B02", ["r/1/jobs/a/B02.json"]),
+        ({"P1": ["A01", "B02"]}, ["r/1/jobs/a/B02.json", "r/1/jobs/b/A01.json"]),
+    ],
+)
+def test_wells_that_are_asked_for_are_what_their_last_stages_end_with(
+    make_plan: MakePlan, asked: Any, expected: list[str]
+) -> None:
+    settings = parse_settings({"plates": [{"path": "P1"}], "only_wells": asked})
+    flow = Workflow({"r/1": make_plan("a", "b", filters={"b": "A01"})}, (), settings)
+    assert flow.targets == expected
+
+
+def test_a_job_that_ran_out_of_memory_asks_for_more_with_every_failure_and_attempt(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
+    folder, results = tmp_path.as_posix(), Results(tmp_path)
+
+    def asked(attempt: int = 1) -> list[int]:
+        memory = Workflow({folder: make_plan("a")}).memory("a", 100)
+        return [memory(wildcards(folder, well), attempt) for well in ("A01", "B02")]
+
+    assert asked() == [100, 100]
+    write_failure(results, Failure("a", "A01", "a", "ValueError", "no", "", "", "", 2, ""))
+    write_failure(results, Failure("a", "B02", "a", "out of memory", "no", "", "", "", 2, ""))
+    assert asked() == [100, 300]
+    assert asked(attempt=2) == [200, 400]
