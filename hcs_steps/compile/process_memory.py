@@ -29,7 +29,7 @@ ASSUMED = ("scipy.ndimage", "scipy.linalg", "scipy.optimize", "skimage", "pandas
 TABLE = "pandas"
 """What Arrow loads where a table is written."""
 
-CONSOLIDATE_MB = 175
+CONSOLIDATE_MB = 215
 REPORT_MB = 240
 """The stages that join the tables of a plate and that make its page."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from hcs_steps.emit.workflow import Workflow, refuse
 from hcs_steps.errors import ConfigError, HcsError
+from hcs_steps.operations._alive import is_here, living_units
 from hcs_steps.results import Results
 from hcs_steps.run.claim import claim
-from hcs_steps.run.records import read_json
 
 if TYPE_CHECKING:
     from hcs_steps.compile.plan import Plan
@@ -92,7 +91,7 @@ def _wait_for_former_jobs(results: Results, plan: Plan) -> None:
     """Wait for jobs of a run that was killed, which end by themselves; `ConfigError` if they do not."""
     end = time.monotonic() + PATIENCE_S
     told = False
-    while living := _living_here(results, plan):
+    while living := [path.stem for path, told in living_units(results) if is_here(told)]:
         if time.monotonic() > end:
             raise ConfigError(
                 f"{', '.join(living)} of {plan.plate.id} are still being computed by jobs of an earlier run.",
@@ -102,21 +101,6 @@ def _wait_for_former_jobs(results: Results, plan: Plan) -> None:
             _say(f"{plan.plate.id}: waiting for {len(living)} jobs of the run that was killed to end.")
             told = True
         time.sleep(0.2)
-
-
-def _living_here(results: Results, plan: Plan) -> list[str]:
-    """Units that a process of this machine computes."""
-    from hcs_steps.run._processes import is_process
-
-    living = []
-    for stage in plan.stages:
-        for path in results.running(stage.name, "x").parent.glob("*.json"):
-            found = read_json(path) or {}
-            here = found.get("machine") == platform.node()
-            pid, started = found.get("pid"), found.get("process_start")
-            if here and isinstance(pid, int) and isinstance(started, float) and is_process(pid, started):
-                living.append(path.stem)
-    return living
 
 
 def _say(text: str, **extra: Any) -> None:

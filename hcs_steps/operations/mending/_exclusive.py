@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hcs_steps.errors import ConfigError
-from hcs_steps.operations.watching._alive import is_alive
+from hcs_steps.operations._alive import living_units
 from hcs_steps.operations.watching._run_state import run_state
 from hcs_steps.results import Results
 from hcs_steps.run.claim import claim
@@ -31,21 +30,14 @@ def exclusive(results: Results) -> Iterator[None]:
 
 
 def _refuse_running(results: Results) -> None:
-    now = time.time()
-    for path in sorted(results.running("x", "x").parent.parent.glob("*/*.json")):
-        content = read_json(path)
-        try:
-            written = os.stat(path).st_mtime
-        except FileNotFoundError:
-            continue
-        if content is not None and is_alive(content, written, now):
-            raise ConfigError(
-                f"{path.stem} is being computed in {path.parent.name} "
-                f"(process {content.get('pid')} on {content.get('machine')}).",
-                hint="Wait until it has ended, or stop it.",
-            )
+    for path, content in living_units(results):
+        raise ConfigError(
+            f"{path.stem} is being computed in {path.parent.name} "
+            f"(process {content.get('pid')} on {content.get('machine')}).",
+            hint="Wait until it has ended, or stop it.",
+        )
     # Where the file system has no locks, what the run says of itself has to do.
-    if run_state(read_json(results.run), results.run, now)[0] == "running":
+    if run_state(read_json(results.run), results.run, time.time())[0] == "running":
         raise ConfigError(
             f"A run is going on in {results.root}.", hint="Wait until it has ended, or stop it."
         )

@@ -10,8 +10,8 @@ from typing import Any
 from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan, plain_values
 from hcs_steps.emit.prepare import Prepared
 from hcs_steps.errors import HcsError, PlateError
+from hcs_steps.operations._alive import is_alive
 from hcs_steps.operations.provenance.explain import current_fingerprint, made_by, reasons
-from hcs_steps.operations.watching._alive import is_alive
 from hcs_steps.plate.inventory import Plane
 from hcs_steps.plate.wells import canonical_well, compact_wells
 from hcs_steps.report._run_facts import step_command, unit_seconds

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from hcs_steps.operations.watching._alive import is_alive
+from hcs_steps.operations._alive import is_alive
 
 RunState = Literal["never", "running", "done", "failed", "stopped", "died"]
 ENDED = frozenset({"done", "failed", "stopped", "died"})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan, digest
-from hcs_steps.operations.watching._alive import is_alive
+from hcs_steps.operations._alive import is_alive
 from hcs_steps.operations.watching._folders import JsonFolder
 from hcs_steps.results import Results
 from hcs_steps.run._record_shape import is_record
