@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 INTEROP := .venv-interop
 
-.PHONY: demo test test-slow test-interop lint typecheck format bench schemas clean
+.PHONY: demo test test-slow test-interop chaos fuzz lint typecheck format bench schemas clean
 
 demo: $(READY)
 	$(BIN)/hcs demo demo $(DEMO)
@@ -18,6 +18,14 @@ test-slow: $(READY)
 # Opens the results with other tools, in an environment of its own.
 test-interop: $(INTEROP)/.ready
 	$(INTEROP)/bin/python -m pytest $(TESTS) tests/interop
+
+# Kills real runs at random moments (MOMENTS, SEED), and asks whether anything was lost.
+chaos: $(READY)
+	$(BIN)/python tests/chaos/kill_harness.py --moments $(or $(MOMENTS),120) --seed $(or $(SEED),1) --jobs 2
+
+# Thousands of damaged and hostile files for everything that is read.
+fuzz: $(READY)
+	HCS_FUZZ=$(or $(FACTOR),20) $(BIN)/python -m pytest -n auto $(TESTS) tests/fuzz
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -38,6 +46,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/functions.py
 	$(BIN)/python benchmarks/storing.py
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/memory.py --markdown
 
 schemas: $(READY)
 	$(BIN)/hcs schemas config/schemas

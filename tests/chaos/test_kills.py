@@ -78,6 +78,18 @@ def test_a_killed_job_takes_its_computation_along_and_nothing_else(tmp_path: Pat
     assert {unit for stage, unit in again.computed if stage == "wait"} == {"A01", "A02", "B01"} - done
 
 
+def test_jobs_of_a_snakemake_that_was_killed_end_and_are_waited_for(tmp_path: Path) -> None:
+    lab = waiting_lab(tmp_path)
+    with KilledRun(lab, SNAKEMAKE) as run:
+        who_waits(lab, run)
+        run.process.kill()
+        again = lab.call()
+        assert run.wait_for_end(0) == ()
+    assert again.code == 0, again.output
+    assert lab.failures() == {}
+    assert leftovers(lab.results) == []
+
+
 def whole_group(process: psutil.Process, number: int) -> None:
     os.killpg(process.pid, number)
 
