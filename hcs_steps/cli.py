@@ -106,8 +106,6 @@ def build_parser() -> argparse.ArgumentParser:
         "--screen", action="store_true", help="one overview page and joined tables of all plates"
     )
     _configured(report)
-    report.add_argument("--marker", metavar="FILE", help="write the job's marker there and exit 0")
-    report.add_argument("--log", metavar="FILE", help="write the log there instead of the terminal")
 
     view = _add(commands, "view", "view", "open a plate's images in napari, or say how")
     view.add_argument("plate", metavar="PLATE", help="a results folder, an .ome.zarr, or the name of a plate")

@@ -16,4 +16,5 @@ rule report:
     params:
         fingerprint=lambda wildcards: HCS.job_state(wildcards.results, "report", "plate"),
     shell:
-        "hcs report --plan {wildcards.results:q}/plan.json --marker {output.marker:q} --log {log:q}"
+        "hcs step --plan {wildcards.results:q}/plan.json --stage report --job plate"
+        " --marker {output.marker:q} --log {log:q}"

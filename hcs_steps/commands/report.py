@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import html
 import sys
 from pathlib import Path
 
-from hcs_steps.commands.step import log_to
 from hcs_steps.compile.plan import PLATE_UNIT, Plan
 from hcs_steps.compile.stages import CONSOLIDATE, REPORT
 from hcs_steps.emit.prepare import configured_results
 from hcs_steps.errors import ConfigError, HcsError
+from hcs_steps.report.settled import settle_page
 from hcs_steps.results import Results
 from hcs_steps.run.claim import claim
-from hcs_steps.run.outcome import Outcome
-from hcs_steps.run.records import read_json, write_marker
 from hcs_steps.run.runner import Runner
 from hcs_steps.settings import load_settings
-from hcs_steps.storage.atomic import write_text
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the pages that are asked for. With a marker, a page that fails is the marker's business."""
+    """Make the pages that are asked for, of what there is; the job of a run is ``hcs step --stage report``."""
     if arguments.screen:
         return _screen(Path(arguments.config))
     if arguments.plan:
-        return _one(Path(arguments.plan), arguments.marker, arguments.log)
+        return _one(Path(arguments.plan))
     _, plates = _plates(Path(arguments.config))
     there = [results for results in plates if results.plan.is_file()]
     if not there:
@@ -36,26 +32,18 @@ def run(arguments: argparse.Namespace) -> int:
     codes = []
     for results in there:
         try:
-            codes.append(_one(results.plan, None, None))
+            codes.append(_one(results.plan))
         except HcsError as error:  # of this plate; the others have their pages
             print(f"hcs: {error}", file=sys.stderr)
             codes.append(2)
     return max(codes)
 
 
-def _one(plan_path: Path, marker: str | None, log: str | None) -> int:
+def _one(plan_path: Path) -> int:
     plan, results = Plan.load(plan_path), Results(plan_path.parent)
-    log_to(log)
-    stage = plan.stage(REPORT)
-    failed = False if marker else _refresh_tables(plan, results)
-    outcome = Runner(plan, results, log=log or "", force=not marker).run(stage, [PLATE_UNIT])
-    if outcome.failed:
-        write_text(results.report, _excuse(plan, results, outcome))
-    if outcome.skipped:
-        results.report.touch()  # or Snakemake takes it for older than what it was made of
-    if marker:
-        write_marker(Path(marker), stage.name, PLATE_UNIT, outcome.done, outcome.failed, outcome.blocked)
-        return 0
+    failed = _refresh_tables(plan, results)
+    outcome = Runner(plan, results, force=True).run(plan.stage(REPORT), [PLATE_UNIT])
+    settle_page(plan, results, outcome)
     failed |= bool(outcome.failed)
     print(results.report, file=sys.stderr if failed else sys.stdout)
     return 1 if failed else 0
@@ -75,20 +63,6 @@ def _refresh_tables(plan: Plan, results: Results) -> bool:
     finally:
         if lock is not None:
             lock.release()
-
-
-def _excuse(plan: Plan, results: Results, outcome: Outcome) -> str:
-    """A page that says why there is no page."""
-    failure = read_json(results.failure(REPORT, PLATE_UNIT)) or {}
-    lines = [
-        f"The report of {plan.plate.id} could not be made: {outcome.failed[PLATE_UNIT]}",
-        f"Everything else is in {results.root.name}: the tables, the records and failures.csv.",
-        str(failure.get("stack", "")),
-    ]
-    paragraphs = "".join(f"<pre>{html.escape(line)}</pre>" for line in lines)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>No report</title>{paragraphs}</html>\n'
-    )
 
 
 def _screen(config: Path) -> int:

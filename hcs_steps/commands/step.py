@@ -38,6 +38,7 @@ def _work(arguments: argparse.Namespace, link: Link) -> tuple[int, str]:
     Returns the exit code, and what is to be said on the terminal.
     """
     from hcs_steps.compile.plan import Plan
+    from hcs_steps.compile.stages import REPORT
     from hcs_steps.run.records import write_marker
     from hcs_steps.run.runner import Runner
 
@@ -60,6 +61,10 @@ def _work(arguments: argparse.Namespace, link: Link) -> tuple[int, str]:
     if link.death is not None:
         runner.settle(stage, link.death)
     runner.run(stage, [unit for unit in units if unit not in outcome.ended])
+    if stage.name == REPORT:
+        from hcs_steps.report.settled import settle_page
+
+        settle_page(plan, runner.results, outcome)
     if arguments.marker:
         job = arguments.job or "-".join(units)
         write_marker(Path(arguments.marker), stage.name, job, outcome.done, outcome.failed, outcome.blocked)
