@@ -20,6 +20,9 @@ from hcs_steps.plate.sites import Site, cells_from_positions, grid_dimensions
 from hcs_steps.plate.tiff_header import Header
 from hcs_steps.plate.wells import parse_well, plate_dimensions
 
+LONGEST_NAME = 100
+"""Characters of a channel's name that are kept."""
+
 
 def build_inventory(
     listing: FileListing, name: str, findings: Findings, options: ReadOptions, evidence: Evidence
@@ -259,8 +262,8 @@ def _channel_names(
 
 
 def _printable(name: str) -> str:
-    """Metadata is foreign text: without line breaks and control characters."""
-    return "".join(character for character in name if character.isprintable()).strip()
+    """Metadata is foreign text: without line breaks and control characters, and no longer than a name is."""
+    return "".join(character for character in name if character.isprintable()).strip()[:LONGEST_NAME].strip()
 
 
 def _wrong_sizes(found: Mapping[PlaneKey, Found], survey: HeaderSurvey) -> list[str]:

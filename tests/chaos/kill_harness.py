@@ -36,7 +36,7 @@ ORPHANS_END = 10.0
 """Seconds after the death of its Snakemake by which a job must have ended: it looks every second or two, and gives
 what computes a few seconds to clean up.
 """
-_COMMANDS = ("step", "report", "finish")
+_COMMANDS = ("step", "finish")
 _STARTED = re.compile(r"^(?:local)?rule (\w+):", re.MULTILINE)
 _ENDED = re.compile(r"^(?:Finished jobid: \d+ \(Rule: (\w+)\)|Error in rule (\w+))", re.MULTILINE)
 

@@ -17,6 +17,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -104,9 +105,9 @@ def step(lab: Lab, stage: str) -> Work:
 def step_arguments(lab: Lab, stage: str) -> list[str]:
     """The arguments of the command of a job."""
     results, job = Results(lab.results.relative_to(lab.root)), job_of(stage)
-    chosen = ["report"] if stage == "report" else ["step", "--stage", stage, "--job", job]
     marker, log = results.marker(stage, job), results.log(stage, job)
-    return [*chosen, "--plan", str(results.plan), "--marker", str(marker), "--log", str(log)]
+    chosen = ["--stage", stage, "--job", job]
+    return ["step", "--plan", str(results.plan), *chosen, "--marker", str(marker), "--log", str(log)]
 
 
 def run(work: Work, cut_before: int = 0, *, whole: bool = True) -> tuple[int, int]:
@@ -159,21 +160,21 @@ def _count(changes: Any, cut_before: int, whole: bool) -> None:
 
 def warm(work: Work) -> None:
     """Do the work once in a forked process, and import here what it imported."""
-    receiver, sender = multiprocessing.get_context("fork").Pipe(duplex=False)
+    with tempfile.TemporaryFile("w+") as told:  # a pipe would hold too little of it
 
-    def telling() -> int:
-        code = work()
-        names = [
-            n for n in sys.modules if n.partition(".")[0] not in ("functions", "__main__", "__mp_main__")
-        ]
-        sender.send(names)
-        return code
+        def telling() -> int:
+            code = work()
+            own = ("functions", "__main__", "__mp_main__")
+            told.write("\n".join(name for name in sys.modules if name.partition(".")[0] not in own))
+            told.flush()
+            return code
 
-    code, _ = run(telling)
-    assert code == 0, "the undisturbed work failed"
-    for name in receiver.recv():
-        with suppress(Exception):
-            importlib.import_module(name)
+        code, _ = run(telling)
+        assert code == 0, "the undisturbed work failed"
+        told.seek(0)
+        for name in told.read().splitlines():
+            with suppress(Exception):
+                importlib.import_module(name)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,14 @@ without starting a process, opening a connection, or unpickling anything.
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import os
 import resource
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +51,13 @@ class Hang(BaseException):
 
 class Trespass(BaseException):
     """Something that no input may lead to."""
+
+
+def new_folder() -> Path:
+    """An empty folder that is there until the process ends; a plate is made once for thousands of examples."""
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def examples(count: int, **options: Any) -> settings:

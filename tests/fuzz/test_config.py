@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from fuzz_lab import TEXTS, damaged, examples, mutated, outcome
+from fuzz_lab import TEXTS, damaged, examples, mutated, new_folder, outcome
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,7 +87,7 @@ documents = st.recursive(
 
 @lru_cache
 def folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="fuzz-"))
+    return new_folder()
 
 
 def use(settings: WorkflowSettings) -> None:
@@ -187,3 +186,14 @@ def test_other_encodings_are_read_or_refused_by_name(encoding: str) -> None:
     path.write_bytes("plates: [{path: plätte}]".encode(encoding))
     _, error = outcome(lambda: load_yaml(path))
     assert error is None or "encoded.yaml" in str(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["? [a]\n: b", "a: !!int x", "a: !!bool 7", "a: !!timestamp x", "a: 2001-99-99", "a: " + "9" * 5000, 'a: "\\ud800"',
+     "plates: [{path: x, pixel_size_um: .inf}]", "plates: [{path: x, pattern: {regex: .nan}}]"],
+)  # fmt: skip
+def test_what_fuzzing_has_found_is_refused(text: str) -> None:
+    _, error = outcome(lambda: parse_settings(parse_yaml(text, where="c.yaml"), "c.yaml"))
+    assert isinstance(error, ConfigError)
+    assert "c.yaml" in error.message

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzz_lab import TEXTS, deep, examples, hostile, hostile_text, mutated, outcome
+from fuzz_lab import TEXTS, deep, examples, hostile, hostile_text, mutated, new_folder, outcome
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -32,7 +31,7 @@ GOOD: dict[str, Any] = {
 
 @lru_cache
 def sandbox() -> Path:
-    made = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    made = new_folder()
     (made / "work").mkdir()
     return made
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,17 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
-from fuzz_lab import TEXTS, damaged, examples, hostile, hostile_number, hostile_text, mutated, outcome
+from fuzz_lab import (
+    TEXTS,
+    damaged,
+    examples,
+    hostile,
+    hostile_number,
+    hostile_text,
+    mutated,
+    new_folder,
+    outcome,
+)
 from fuzz_plans import WELLS, small_inventory
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +42,7 @@ KEY = b"hcs_steps.inventory"
 
 @lru_cache
 def folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="fuzz-"))
+    return new_folder()
 
 
 @lru_cache
@@ -79,7 +88,17 @@ def test_a_header_with_other_values_is_one_or_is_refused(header: Any) -> None:
     write(good()[2], json.dumps(header).encode())
 
 
-@pytest.mark.parametrize("header", [b"[" * 100_000, b"9" * 5000, b'{"layout": 1e400}', b"\xff", b""])
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 100_000,
+        b"9" * 5000,
+        b'{"layout": 1e400}',
+        b'{"layout": 2, "problems": [["no such kind", "", ""]]}',
+        b"\xff",
+        b"",
+    ],
+)
 def test_a_header_that_is_a_bomb_is_refused(header: bytes) -> None:
     write(good()[2], header)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from fuzz_lab import TEXTS, damaged, examples, hostile_number, hostile_text, mutated, outcome
+from fuzz_lab import TEXTS, damaged, examples, hostile_number, hostile_text, mutated, new_folder, outcome
 from fuzz_plans import compiled, small_inventory
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,7 +89,7 @@ pipelines = st.fixed_dictionaries(
 
 @lru_cache
 def folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="fuzz-"))
+    return new_folder()
 
 
 def use(pipeline: Pipeline) -> None:
@@ -143,3 +142,21 @@ def test_no_name_leads_results_elsewhere(place: str, text: str) -> None:
     plan, error = outcome(lambda: compiled(pipeline_from_dict(tree, where="p.yaml"), small_inventory()))
     if error is None:
         assert Plan.from_json(plan.to_json(), where="plan.json") == plan
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"config": {"tables": {"aggregate": {}}}},
+        {"config": {"tables": {"rois": [["imagej"]]}}},
+        {"config": {"path_planning": {"materialization_results_path": "a\nb"}}},
+        {"steps": [{"func": {"use": "tophat", "with": [{"selem_radius": 9}]}}]},
+        {"steps": [{"func": "tophat", "name": "x" * 300}]},
+        {"steps": [{"func": {"use": "tophat", "with": {"selem_radius": float("inf")}}}]},
+        {"steps": [{"func": {"use": "tophat", "with": {"selem_radius": 10**5000}}}]},
+        {"description": "\0"},
+    ],
+)
+def test_what_fuzzing_has_found_is_refused(changed: dict[str, Any]) -> None:
+    _, error = outcome(lambda: use(pipeline_from_dict({**GOOD, **changed}, where="p.yaml")))
+    assert isinstance(error, ConfigError | PipelineError | CompileError)

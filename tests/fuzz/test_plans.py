@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from fuzz_lab import TEXTS, damaged, deep, examples, hostile, mutated, outcome, places
+from fuzz_lab import TEXTS, damaged, deep, examples, hostile, mutated, new_folder, outcome, places
 from fuzz_plans import small_plan
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +26,7 @@ def good() -> str:
 
 @lru_cache
 def folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="fuzz-"))
+    return new_folder()
 
 
 def use(plan: Plan) -> None:
@@ -136,3 +135,19 @@ def test_an_image_that_is_made_of_itself_is_refused() -> None:
     _, error = outcome(lambda: Plan.from_json(json.dumps(tree), where="plan.json"))
     assert isinstance(error, ConfigError)
     assert "step 0 reads images of step 0" in error.message
+
+
+def test_what_fuzzing_has_found_is_refused() -> None:
+    for path, value in [
+        (("steps", 0, "branches"), {}),
+        (("plate", "channels", ""), "DAPI"),
+        (("units", "A01", "layout"), 99),
+        (("stages", 0, "steps"), [-7]),
+        (("layouts", 0, "width"), -1),
+        (("stages", 0, "mem_mb"), "all"),
+        (("steps", 0, "branches", "", 0, "memory"), float("inf")),
+    ]:
+        tree = json.loads(good())
+        at(tree, path[:-1])[path[-1]] = value
+        _, error = outcome(lambda tree=tree: Plan.from_json(json.dumps(tree), where="plan.json"))
+        assert isinstance(error, ConfigError), path

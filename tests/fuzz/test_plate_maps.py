@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from fuzz_lab import TEXTS, damaged, examples, hostile_number, hostile_text, outcome, token_mutations
+from fuzz_lab import (
+    TEXTS,
+    damaged,
+    examples,
+    hostile_number,
+    hostile_text,
+    new_folder,
+    outcome,
+    token_mutations,
+)
 from fuzz_plans import small_inventory
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -66,7 +74,7 @@ maps = (
 
 @lru_cache
 def folder() -> Path:
-    made = Path(tempfile.mkdtemp(prefix="fuzz-")) / "maps"
+    made = new_folder() / "maps"
     (made / "platemap").mkdir(parents=True)
     (made / "platemap" / "layout.txt").write_bytes(LAYOUT)
     (made / "results").mkdir()

@@ -10,14 +10,13 @@ import json
 import os
 import platform
 import shutil
-import tempfile
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fuzz_lab import damaged, deep, examples, hostile, mutated, outcome, places
+from fuzz_lab import damaged, deep, examples, hostile, mutated, new_folder, outcome, places
 from fuzz_plans import small_inventory, small_plan
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,7 +53,7 @@ from hcs_steps.storage.atomic import measure, write_json, write_text
 @lru_cache
 def made() -> tuple[Path, Plan, dict[str, bytes]]:
     """A sandbox with the results of a plate, and a file beside them; the plan; and the content of all files."""
-    sandbox = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    sandbox = new_folder()
     (sandbox / "escaped").mkdir()
     (sandbox / "escaped" / "precious.txt").write_text("mine")
     plan = small_plan()
@@ -278,3 +277,10 @@ def test_the_files_as_they_are_made_are_good() -> None:
         "stages": (asdict(_run(plan).stages[0]),),
         "units": ("A01", "A02"),
     }
+
+
+def test_a_failure_is_of_the_unit_whose_file_it_is_in() -> None:
+    """Found by fuzzing: a file that named another unit ended hcs status with a KeyError."""
+    name = next(name for name in json_files() if name.startswith("failures/"))
+    attack({name: json.dumps(json.loads(made()[2][name]) | {"unit": "elsewhere", "stage": 3}).encode()})
+    assert attack({"run.json": json.dumps({"units": [{}], "stages": [], "run_id": [1]}).encode()}) is None
