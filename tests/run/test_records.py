@@ -203,10 +203,10 @@ def test_a_stop_while_forgetting_leaves_a_record_never_a_unit_that_nobody_misses
 ) -> None:
     write_record(results, RECORD)
 
-    def stop(self: Path, missing_ok: bool = False) -> None:
+    def stop(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "unlink", stop)
+    monkeypatch.setattr("hcs_steps.run.records.remove_path", stop)
     with pytest.raises(KeyboardInterrupt):
         forget(results, "s", "A01", "why")
     assert valid(results)
