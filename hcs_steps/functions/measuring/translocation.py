@@ -42,7 +42,7 @@ Columns = dict[str, NDArray[Any]]
     outputs={"translocation": "table"},
     changes_image=False,
     memory=1.4,
-    scratch=25.0,
+    scratch=30.0,
     packages=("scipy.ndimage",),
     devices=("cpu", "gpu"),
 )

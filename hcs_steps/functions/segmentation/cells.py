@@ -251,7 +251,7 @@ def _fill_enclosed(cells: NDArray[np.uint32]) -> None:
     outputs={"cytoplasm": "labels"},
     changes_image=False,
     memory=1.1,
-    scratch=24.0,
+    scratch=32.0,
     packages=("scipy.ndimage",),
     devices=("cpu", "gpu"),
 )
