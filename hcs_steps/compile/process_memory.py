@@ -17,7 +17,7 @@ PACKAGES_MB = {
     "scipy.optimize": 15,
     "skimage": 22,
     "pandas": 45,
-    "skan": 95,
+    "skan": 125,
     "torch": 220,
 }
 """What each package adds, with what it loads itself and none of the packages above it does. ``scipy.linalg`` stands for

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e_lab import COUNT, NORMALIZE, Lab, leftovers, small_plate
-from kill_harness import contents_but_times
+from killed_run import contents_but_times
 
 from hcs_steps.results import Results
 from hcs_steps.storage import atomic

@@ -14,7 +14,8 @@ import psutil
 import pytest
 from e2e_lab import Lab, final_outputs, leftovers, small_plate, three_stages
 from filelock import FileLock
-from kill_harness import ORPHANS_END, KilledRun, Moment, Reference, Variant, moments, try_moment
+from kill_harness import ORPHANS_END, Moment, Reference, Variant, moments, try_moment
+from killed_run import KilledRun
 from waiting_lab import waiting_lab, who_waits
 
 pytestmark = pytest.mark.e2e

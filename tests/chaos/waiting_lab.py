@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 from e2e_lab import Lab, small_plate
-from kill_harness import KilledRun
+from killed_run import KilledRun
 
 WAITING = '''\
 """A function that waits when it is called for the first time."""

@@ -31,8 +31,11 @@ WELLS = ("A01", "A02", "A03", "A04", "A05")
 STAGE = "behave"
 
 # A machine that is busy with other tests takes longer to import what cleaning up needs.
+# Tests that run in the background are started with signals switched off, which stay off.
 PATIENT = """\
-import sys
+import signal, sys
+for number in (signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
 from hcs_steps.run import supervise
 supervise.CLEAN_UP_S = 60
 from hcs_steps.cli import main
