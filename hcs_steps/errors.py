@@ -11,6 +11,9 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import ClassVar
 
+MEND = "Run hcs verify --fix, and then the workflow again: it makes what is damaged or missing."
+"""The hint about a result that is not as it was published."""
+
 
 class HcsError(Exception):
     """Base of all errors that a user can mend. ``str(error)`` is the message followed by the hint.

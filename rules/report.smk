@@ -11,8 +11,8 @@ rule report:
     wildcard_constraints:
         results=HCS.folders(),
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=HCS.memory("report"),
+        runtime=HCS.runtime("report"),
     params:
         fingerprint=lambda wildcards: HCS.job_state(wildcards.results, "report", "plate"),
     shell:

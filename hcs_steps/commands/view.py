@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hcs_steps.compile.plan import Plan
-from hcs_steps.errors import ConfigError, PlateError, StorageError, nearest
+from hcs_steps.errors import MEND, ConfigError, PlateError, StorageError, nearest
 from hcs_steps.plate.wells import canonical_well, compact_wells, parse_well
 from hcs_steps.report._shown import shown_step
 from hcs_steps.results import Results
@@ -163,9 +163,7 @@ def _attributes(group: Path) -> dict[str, Any]:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, AttributeError, TypeError) as error:
-            raise StorageError(
-                f"{group / name} cannot be read: {error}.", hint="Run the step that wrote it again."
-            ) from None
+            raise StorageError(f"{group / name} cannot be read: {error}.", hint=MEND) from None
     return {}
 
 

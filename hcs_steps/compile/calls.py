@@ -63,8 +63,6 @@ def plan_call(
             reduces=spec.reduces,
             changes_image=spec.changes_image,
             dtype=spec.dtype,
-            memory=spec.memory,
-            scratch=spec.scratch,
             mosaic=spec.mosaic,
             moves=spec.mosaic or spec.geometry is not None,
             devices=spec.devices,
@@ -157,7 +155,12 @@ def _check_arguments(
     positional = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
     if not positional and not any(p.kind is kinds.VAR_POSITIONAL for p in parameters):
         first = "plate" if whole_plate else "image stack"
-        return [], [PipelineError(f"{where}: {call.function} takes no {first} as its first argument.")]
+        return [], [
+            PipelineError(
+                f"{where}: {call.function} takes no {first} as its first argument.",
+                hint="Give the function a first parameter for it, or name another function.",
+            )
+        ]
     named = {
         p.name: p
         for p in [*positional[1:], *parameters]

@@ -57,8 +57,6 @@ class CallPlan(Frozen):
     reduces: bool
     changes_image: bool
     dtype: str
-    memory: float
-    scratch: float
     mosaic: bool
     moves: bool
     devices: tuple[str, ...]

@@ -31,8 +31,8 @@ rule {rule}:{inputs}
         job="[^/]+",
     threads: {threads}{priority}
     resources:{gpu}
-        mem_mb=HCS.memory("{stage}", {mem_mb}),
-        runtime=lambda wildcards, attempt: {runtime} * attempt,
+        mem_mb=HCS.memory("{stage}"),
+        runtime=HCS.runtime("{stage}"),
     params:
         fingerprint=HCS.fingerprint("{stage}"),
     shell:
@@ -141,6 +141,4 @@ def _rule_values(stage: StagePlan) -> dict[str, object]:
         "threads": stage.threads,
         # A resource costs Snakemake time for every job, so one that is 0 is left out.
         "gpu": f"\n        gpu={stage.gpu},\n        gpu_mem_mb={stage.gpu_mem_mb}," if stage.gpu else "",
-        "mem_mb": stage.mem_mb,
-        "runtime": stage.runtime,
     }

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hcs_steps.compile.plan import Plan, StagePlan
+from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
 from hcs_steps.emit.rules import emit_rules, group_plans
 from hcs_steps.errors import HcsError
 from hcs_steps.results import Results
@@ -137,18 +137,24 @@ class Workflow:
         text = plan.job_fingerprint(own, units) + (f"+{failed}" if failed else "")
         return text if plan.smart_caching else f"{text} at {self._now}"
 
-    def memory(self, stage: str, predicted: int) -> Callable[[Any, int], int]:
+    def memory(self, stage: str) -> Callable[[Any, int], int]:
         """The function of a stage's rule that says how much memory (MB) a job asks for: what was predicted, and as
         much again with every attempt, and for every time that one of its units has run out of it.
         """
 
         def mem_mb(wildcards: Any, attempt: int) -> int:
-            folder, job = str(wildcards.results), str(wildcards.job)
+            folder = str(wildcards.results)
+            # The rule of a plate's page has no jobs to tell apart.
+            units = self.jobs(folder, stage).get(str(getattr(wildcards, "job", PLATE_UNIT)), ())
             short = self._shortages(folder, stage)
-            more = max((short.get(unit, 0) for unit in self.jobs(folder, stage).get(job, ())), default=0)
-            return predicted * (attempt + more)
+            more = max((short.get(unit, 0) for unit in units), default=0)
+            return self.plans[folder].stage(stage).mem_mb * (attempt + more)
 
         return mem_mb
+
+    def runtime(self, stage: str) -> Callable[[Any, int], int]:
+        """The function of a stage's rule that says for how long (minutes) a job asks; longer with every attempt."""
+        return lambda wildcards, attempt: self.plans[str(wildcards.results)].stage(stage).runtime * attempt
 
     def write(self) -> None:
         """Put plans, inventories and rules on disk, where they are new."""

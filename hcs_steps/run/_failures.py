@@ -6,7 +6,7 @@ import traceback
 from datetime import UTC, datetime
 
 from hcs_steps.compile.plan import Plan, StagePlan
-from hcs_steps.errors import StepError
+from hcs_steps.errors import MEND, StepError
 from hcs_steps.run._memory import OUT_OF_MEMORY, is_out_of_memory, memory_sentence
 from hcs_steps.run.devices import CPU
 from hcs_steps.run.measure import peak_host_mb
@@ -27,7 +27,7 @@ class MissingInputError(StepError):
         if not upstream.skipped:
             super().__init__(
                 f"What stage {upstream.name} has made for {which} is gone, though its record says that it is there.",
-                hint="Run hcs verify --fix, and then the workflow again: it makes what is missing.",
+                hint=MEND,
             )
             return
         mode = f" in mode {plan.mode!r}" if plan.mode != "full" else ""

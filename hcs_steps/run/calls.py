@@ -193,7 +193,8 @@ def _labels(call: CallPlan, name: str, value: Any, image: Image) -> Image:
     if labels.shape != image.shape or labels.dtype.kind not in "ui":
         raise StepError(
             f"{call.function} returned labels {name!r} of shape {labels.shape} and type {labels.dtype}; "
-            f"expected integers of shape {image.shape}."
+            f"expected integers of shape {image.shape}.",
+            hint="Return labels for the planes that came in: 0 is background, 1, 2, ... are objects.",
         )
     if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
         raise StepError(

@@ -52,7 +52,8 @@ def _rows(
     plane = np.asarray(columns.pop("plane", np.zeros(rows, np.int64)))
     if rows and not (plane.dtype.kind in "ui" and plane.min() >= 0 and plane.max() < len(keys)):
         raise StepError(
-            f"The column 'plane' of a table must hold integers from 0 to {len(keys) - 1}, one plane of the stack each."
+            f"The column 'plane' of a table must hold integers from 0 to {len(keys) - 1}, one plane of the stack each.",
+            hint="Number the planes as in the stack that came in; leave the column out where the rows are of plane 0.",
         )
     plane = plane.astype(np.int64, copy=False)
     # Column by column through NumPy: a table may have a million rows.

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from hcs_steps.errors import StorageError
+from hcs_steps.errors import MEND, StorageError
 
 _BLOCK = 1 << 20
 _DIGEST_BYTES = 16
@@ -63,5 +63,5 @@ def _checksum_file(path: Path) -> str:
 def _unreadable(path: Path, error: OSError) -> StorageError:
     return StorageError(
         f"Cannot read {path} to compute its checksum: {error.strerror or error}.",
-        hint="It was moved, removed or protected after it was published; run its step again.",
+        hint=f"It was moved, removed or protected after it was published. {MEND}",
     )

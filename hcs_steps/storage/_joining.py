@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hcs_steps.errors import StorageError
+from hcs_steps.errors import MEND, StorageError
 from hcs_steps.storage._csv import texts
 from hcs_steps.storage.atomic import storage_errors
 
@@ -230,4 +230,4 @@ def regrouped(tables: Iterable[Any], most: int) -> Iterator[Any]:
 
 
 def damaged(path: Path, error: Exception) -> StorageError:
-    return StorageError(f"{path} is not a Parquet file: {error}.", hint="Delete it and run its step again.")
+    return StorageError(f"{path} is not a Parquet file: {error}.", hint=MEND)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hcs_steps.errors import StorageError
+from hcs_steps.errors import MEND, StorageError
 from hcs_steps.storage._imagej import MAX_BYTES, stored_dtype
 from hcs_steps.storage._names import safe_name, unique_names
 from hcs_steps.storage._ngff import Grid
@@ -87,9 +87,7 @@ def read_index(path: Path) -> TiffIndex:
         labels = {name: by_key(rows) for name, rows in content["labels"].items()}
         return TiffIndex(by_key(content["images"]), labels)
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise StorageError(
-            f"{path} is damaged: {error}.", hint="Delete its folder and run the step again."
-        ) from error
+        raise StorageError(f"{path} is damaged: {error}.", hint=MEND) from error
 
 
 @dataclass(frozen=True)

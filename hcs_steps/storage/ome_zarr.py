@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hcs_steps.errors import StorageError
+from hcs_steps.errors import MEND, StorageError
 from hcs_steps.storage._codec_pipeline import check_pipeline
 from hcs_steps.storage._declaration import Declaration, well_folder
 from hcs_steps.storage._dialect import Dialect, dialect_of
@@ -71,14 +71,12 @@ class _Stored:
         chunk = folder
         for chunk in self.dialect.chunk_files(folder, array, index):
             if not chunk.is_file():
-                raise StorageError(f"{chunk} is gone.", hint="Run the step that wrote it again.")
+                raise StorageError(f"{chunk} is gone.", hint=MEND)
         try:
             # Slices, not numbers: zarrs refuses numbers where a plane is of several chunks.
             plane: Image = array[tuple(slice(i, i + 1) for i in index)][0, 0, 0]
         except Exception as error:  # codecs fail in ways of their own on damaged bytes
-            raise StorageError(
-                f"{chunk} is damaged: {error}.", hint="Run the step that wrote it again."
-            ) from error
+            raise StorageError(f"{chunk} is damaged: {error}.", hint=MEND) from error
         return plane
 
     def _array(self, level: int) -> Any:
@@ -212,4 +210,4 @@ class OmeZarrStore:
 
 
 def _damaged(path: Path, error: Exception) -> StorageError:
-    return StorageError(f"{path} is damaged: {error}.", hint="Delete its folder and run the step again.")
+    return StorageError(f"{path} is damaged: {error}.", hint=MEND)

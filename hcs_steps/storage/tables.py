@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hcs_steps.errors import StorageError
+from hcs_steps.errors import MEND, StorageError
 from hcs_steps.storage._csv import csv_blocks, csv_line
 from hcs_steps.storage._joining import WellColumns, batches, common_schema, conflicts, damaged, regrouped
 from hcs_steps.storage.atomic import publish_file, storage_errors
@@ -223,6 +223,5 @@ def read_array(path: Path) -> NDArray[Any]:
         try:
             array: NDArray[Any] = np.load(path, allow_pickle=False)
         except (ValueError, EOFError) as error:
-            hint = "Delete it and run its step again."
-            raise StorageError(f"{path} is not an array file: {error}.", hint=hint) from error
+            raise StorageError(f"{path} is not an array file: {error}.", hint=MEND) from error
     return array

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hcs_steps.errors import ConfigError, StorageError, nearest
+from hcs_steps.errors import MEND, ConfigError, StorageError, nearest
 from hcs_steps.storage._names import well_position
 from hcs_steps.storage._tiff_layout import INDEX, Page, TiffFile, TiffIndex, index_of, lay_out, read_index
 from hcs_steps.storage._tiff_write import write_file
@@ -157,7 +157,5 @@ def _read_plane(folder: Path, place: Page) -> Image:
         except OSError:
             raise
         except Exception as error:  # decoders fail in ways of their own on damaged bytes
-            raise StorageError(
-                f"{path} is damaged: {error}.", hint="Run the step that wrote it again."
-            ) from error
+            raise StorageError(f"{path} is damaged: {error}.", hint=MEND) from error
     return plane.astype(place.dtype, copy=False)

@@ -52,7 +52,7 @@ def _(bench: Bench) -> None:
     between(bench, lambda: cut(largest(stored(bench) / "0")))
 
 
-@case("a chunk is gone", WELL, "is gone. Run the step that wrote it again.")
+@case("a chunk is gone", WELL, "is gone. Run hcs verify --fix")
 def _(bench: Bench) -> None:
     between(bench, lambda: largest(stored(bench) / "0").unlink())
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hcs_steps.compile.plan import Plan
+from hcs_steps.compile.stages import REPORT
 from hcs_steps.emit.workflow import Workflow, load_workflow
 from hcs_steps.results import Results
 from hcs_steps.run.records import Failure, write_failure
@@ -165,8 +166,11 @@ def test_a_job_that_ran_out_of_memory_asks_for_more_with_every_failure_and_attem
 ) -> None:
     folder, results = tmp_path.as_posix(), Results(tmp_path)
 
+    plan = make_plan("a")
+    plan = replace(plan, stages=tuple(replace(stage, mem_mb=100) for stage in plan.stages))
+
     def asked(attempt: int = 1) -> list[int]:
-        memory = Workflow({folder: make_plan("a")}).memory("a", 100)
+        memory = Workflow({folder: plan}).memory("a")
         return [memory(wildcards(folder, well), attempt) for well in ("A01", "B02")]
 
     assert asked() == [100, 100]
@@ -174,3 +178,17 @@ def test_a_job_that_ran_out_of_memory_asks_for_more_with_every_failure_and_attem
     write_failure(results, Failure("a", "B02", "a", "out of memory", "no", "", "", "", 2, ""))
     assert asked() == [100, 300]
     assert asked(attempt=2) == [200, 400]
+
+
+def test_the_rule_of_a_plates_page_asks_for_the_memory_and_time_of_its_plan(make_plan: MakePlan) -> None:
+    plan = make_plan("a")
+    stages = tuple(replace(stage, mem_mb=300, runtime=20) for stage in plan.stages)
+    flow = Workflow({"r/1": plan, "r/2": replace(plan, stages=stages)})
+    page = SimpleNamespace(results="r/2")
+    assert (flow.memory(REPORT)(page, 2), flow.runtime(REPORT)(page, 3)) == (600, 60)
+
+
+def test_plates_that_differ_in_memory_alone_share_their_rules(make_plan: MakePlan) -> None:
+    plan = make_plan("a")
+    larger = replace(plan, stages=tuple(replace(stage, mem_mb=9000) for stage in plan.stages))
+    assert [group.folders for group in Workflow({"r/1": plan, "r/2": larger}).groups] == [("r/1", "r/2")]
