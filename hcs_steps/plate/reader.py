@@ -10,7 +10,7 @@ from hcs_steps.plate.inventory import Inventory
 from hcs_steps.plate.listing import FileListing
 from hcs_steps.plate.sites import SiteGrid
 
-READER_VERSION = 3
+READER_VERSION = 4
 """Part of every inventory's digest: raise it when a reader's result changes for the same files."""
 
 

@@ -178,12 +178,12 @@ def forget(results: Results, stage: str, unit: str, why: str) -> None:
     Snakemake sees it by the number of attempts, which goes up first: a stop in between leaves a record that the next
     run finds up to date, never a unit that nobody misses.
     """
-    path = results.failure(stage, unit)
-    if not path.exists():
-        path = results.resolved(stage, unit)
+    opened = results.failure(stage, unit)
+    path = opened if opened.exists() else results.resolved(stage, unit)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     dropped = asdict(Failure(stage, unit, stage, DROPPED, why, "", now, "", 0, ""))
-    _write(path, {**dropped, **(read_json(path) or {}), "attempt": attempts(results, stage, unit) + 1})
+    # An open failure stays what it is; one that was mended has nothing to do with this.
+    _write(path, {**dropped, **(read_json(opened) or {}), "attempt": attempts(results, stage, unit) + 1})
     remove_path(results.record(stage, unit))
 
 

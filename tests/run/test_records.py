@@ -14,6 +14,7 @@ from hcs_steps.compile.plan import Plan, PlateInfo, StagePlan
 from hcs_steps.errors import ConfigError
 from hcs_steps.results import Results
 from hcs_steps.run.records import (
+    DROPPED,
     RECORD_VERSION,
     Failure,
     Record,
@@ -116,6 +117,22 @@ def test_success_closes_a_failure_and_keeps_it_under_another_name(results: Resul
     write_record(results, RECORD)
     assert not results.failure("s", "A01").exists()
     assert (read_json(results.resolved("s", "A01")) or {})["error"] == "no"
+
+
+def test_a_result_that_is_given_up_says_why_also_if_it_had_failed_before(results: Results) -> None:
+    write_failure(results, FAILURE)
+    write_record(results, RECORD)
+    forget(results, "s", "A01", "its image is damaged")
+    assert attempts(results, "s", "A01") == FAILURE.attempt + 1
+    told = read_json(results.resolved("s", "A01")) or {}
+    assert (told["kind"], told["error"]) == (DROPPED, "its image is damaged")
+
+
+def test_an_open_failure_stays_what_it_is_when_its_unit_is_to_run_again(results: Results) -> None:
+    write_failure(results, FAILURE)
+    forget(results, "s", "A01", "asked for by --force")
+    assert (read_json(results.failure("s", "A01")) or {})["error"] == FAILURE.error
+    assert attempts(results, "s", "A01") == FAILURE.attempt + 1
 
 
 def test_all_attempts_lists_every_unit_that_ever_failed(results: Results) -> None:
