@@ -104,7 +104,7 @@ def _verdict(outcome: Outcome) -> tuple[int, str]:
 
 def finish(arguments: argparse.Namespace) -> int:
     """Say which units failed, or that the plan ends at a gate; 1 if any did, else write the marker."""
-    from hcs_steps.compile.plan import PLATE_UNIT, Plan
+    from hcs_steps.compile.plan import Plan
     from hcs_steps.report.summary import failures_csv
     from hcs_steps.run.records import open_failures
     from hcs_steps.storage import sweep_store, write_json, write_text
@@ -116,9 +116,8 @@ def finish(arguments: argparse.Namespace) -> int:
     failures = open_failures(plan, results)
     there = [stage for stage in plan.stages if not stage.skipped]
     success = not failures and not any(_not_done(results, plan, stage.name) for stage in there)
-    if any(failure["unit"] == PLATE_UNIT for failure in failures):
-        # The stage that lists failures may be the one that failed.
-        write_text(results.failures_table, failures_csv(failures))
+    # The stage that lists failures knows nothing of its own, nor of the page's; both are mended by now, or open.
+    write_text(results.failures_table, failures_csv(failures))
     text = (
         _summary(plan, results, failures)
         if not success

@@ -221,8 +221,9 @@ def regrouped(tables: Iterable[Any], most: int) -> Iterator[Any]:
     rows = 0
     for table in tables:
         if held and rows + table.num_rows > most:
-            yield pa.concat_tables(held).combine_chunks()
+            joined = pa.concat_tables(held).combine_chunks()
             held, rows = [], 0
+            yield joined
         held.append(table)
         rows += table.num_rows
     if held:

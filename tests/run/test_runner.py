@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from hcs_steps.commands.step import finish
+from hcs_steps.compile.plan import PLATE_UNIT
 from hcs_steps.functions.declare import step_function
 from hcs_steps.pipeline import FunctionStep
+from hcs_steps.run.records import Failure, write_failure
 from hcs_steps.run.runner import Runner
 
 
@@ -141,6 +143,19 @@ def test_a_stage_that_is_left_out_may_lack_results(ran, finished):
     ran.results.record("first", "A01").unlink()
     assert finished(ran.plan).code == 1
     assert finished(without_first(ran.plan)).code == 0
+
+
+@pytest.mark.parametrize("stage", ["second", "consolidate", "report"])
+def test_what_failed_is_listed_until_it_is_mended(ran, finished, stage):
+    failure = Failure(
+        stage, PLATE_UNIT if stage != "second" else "A01", stage, "died", "killed", "", "", "", 1, ""
+    )
+    write_failure(ran.results, failure)
+    finished(ran.plan)
+    assert f"{stage},died" in ran.results.failures_table.read_text().replace(failure.unit, "")
+    ran.results.failure(stage, failure.unit).unlink()
+    finished(ran.plan)
+    assert len(ran.results.failures_table.read_text().splitlines()) == 1
 
 
 def test_a_gate_is_noted_and_the_next_run_told_of(ran, finished):
