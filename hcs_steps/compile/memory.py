@@ -23,7 +23,7 @@ import numpy as np
 
 from hcs_steps.compile.declared import Declared
 from hcs_steps.compile.plan import RAW, CallPlan, Layout, Plan, StagePlan, StepPlan
-from hcs_steps.compile.process_memory import CONSOLIDATE_MB, REPORT_MB, TABLE, UNIT_MB, process_mb
+from hcs_steps.compile.process_memory import CONSOLIDATE_MB, REPORT_MB, TABLE, process_mb
 from hcs_steps.compile.request import Request
 from hcs_steps.compile.stages import CONSOLIDATE, last_producer, looked_up, source_of
 from hcs_steps.compile.units import chain_of, channel_names
@@ -133,7 +133,8 @@ class _Need:
 def _process_mb(plan: Plan, stage: StagePlan, functions: Declared) -> float:
     """What the process of a stage takes apart from images."""
     if not stage.steps:
-        return (CONSOLIDATE_MB if stage.name == CONSOLIDATE else REPORT_MB) + UNIT_MB * len(plan.units)
+        base, unit = CONSOLIDATE_MB if stage.name == CONSOLIDATE else REPORT_MB
+        return base + unit * len(plan.units)
     calls = [call for index in stage.steps for call in plan.steps[index].calls]
     packages = {name for call in calls for name in functions.packages(call)}
     if any(kind == "table" for call in calls for _, kind in call.outputs):

@@ -18,8 +18,8 @@ from hcs_steps.storage.atomic import publish_file, storage_errors
 ROW_GROUP = 65_536
 """Rows per Parquet row group, and the most rows that `concat_tables` gathers before it writes them."""
 
-CELLS_AT_ONCE = 2**21
-"""Values that `concat_tables` gathers before it writes them: fewer rows of a wide table, 16 MiB of float64. They are in
+CELLS_AT_ONCE = 2**22
+"""Values that `concat_tables` gathers before it writes them: fewer rows of a wide table, 32 MiB of float64. They are in
 memory several times while they are joined and compressed.
 """
 
