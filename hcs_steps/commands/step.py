@@ -107,7 +107,7 @@ def finish(arguments: argparse.Namespace) -> int:
     from hcs_steps.compile.plan import Plan
     from hcs_steps.report.summary import failures_csv
     from hcs_steps.run.records import open_failures
-    from hcs_steps.storage import sweep_store, write_json, write_text
+    from hcs_steps.storage import sweep_store, update_text, write_json
 
     plan_path = Path(arguments.plan)
     plan, results = Plan.load(plan_path), Results(plan_path.parent)
@@ -117,7 +117,7 @@ def finish(arguments: argparse.Namespace) -> int:
     there = [stage for stage in plan.stages if not stage.skipped]
     success = not failures and not any(_not_done(results, plan, stage.name) for stage in there)
     # The stage that lists failures knows nothing of its own, nor of the page's; both are mended by now, or open.
-    write_text(results.failures_table, failures_csv(failures))
+    update_text(results.failures_table, failures_csv(failures))
     text = (
         _summary(plan, results, failures)
         if not success

@@ -160,7 +160,7 @@ class Workflow:
         """Put plans, inventories and rules on disk, where they are new."""
         from hcs_steps.emit.wells import write_well_map
         from hcs_steps.plate import holds_inventory, write_inventory
-        from hcs_steps.storage.atomic import write_text
+        from hcs_steps.storage.atomic import update_text, write_text
 
         for item in self.prepared:
             if item.is_new or (item.well_map.columns and not item.results.plate_map.is_file()):
@@ -173,9 +173,7 @@ class Workflow:
             if not copy.is_file():
                 write_text(copy, item.plan.to_json())
         for folder in sorted({Path(folder).parent for folder in self.plans}):
-            path = folder / "rules.smk"
-            if not path.is_file() or path.read_text() != self.rules:
-                write_text(path, self.rules)
+            update_text(folder / "rules.smk", self.rules)
 
     def _markers(self, folder: str, stage: StagePlan, jobs: list[str]) -> list[str]:
         """The markers of those of the jobs that the stage has; a plate stage has one for all."""

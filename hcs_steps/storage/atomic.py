@@ -72,6 +72,17 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
+def update_text(path: Path, text: str) -> None:
+    """Like `write_text`, but a file that holds the text already is left alone."""
+    data = text.encode(errors="backslashreplace")
+    try:
+        if Path(path).read_bytes() == data:
+            return
+    except OSError:  # not there, or not readable, which writing will tell
+        pass
+    write_bytes(path, data)
+
+
 def write_json(path: Path, obj: Any) -> None:
     """Like `write_bytes`, of `json_bytes`."""
     write_bytes(path, json_bytes(obj))

@@ -25,7 +25,7 @@ KEYS = (KEY, PlaneKey(1, 2, 1, 1))
 def call(*labels):
     return CallPlan(
         function="f", kwargs={}, source="", outputs=tuple((name, "labels") for name in labels), rows={}, optional=0,
-        injected=(), reduces=False, changes_image=False, dtype="same", memory=1, scratch=1, mosaic=False, moves=False,
+        injected=(), reduces=False, changes_image=False, dtype="same", mosaic=False, moves=False,
         devices=(),
     )  # fmt: skip
 

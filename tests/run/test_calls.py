@@ -29,8 +29,6 @@ def call(name: str = "f", **values: Any) -> CallPlan:
         "reduces": False,
         "changes_image": True,
         "dtype": "same",
-        "memory": 1.0,
-        "scratch": 0.0,
         "mosaic": False,
         "moves": False,
         "devices": ("cpu",),

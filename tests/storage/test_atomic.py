@@ -34,6 +34,15 @@ def test_text_and_bytes_are_written_as_given(tmp_path):
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_a_text_that_is_there_already_is_left_alone(tmp_path):
+    path = tmp_path / "a"
+    for text, new in (("é\r\n\udcff", True), ("é\r\n\udcff", False), ("é\n", True)):
+        before = path.stat().st_ino if path.exists() else None
+        atomic.update_text(path, text)
+        assert (path.stat().st_ino != before) == new
+        assert path.read_bytes() == text.encode(errors="backslashreplace")
+
+
 def test_a_file_whose_writing_fails_is_not_published(tmp_path):
     target = tmp_path / "table"
     target.write_text("old")

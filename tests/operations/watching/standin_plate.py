@@ -71,7 +71,7 @@ def plain_plan(
 
 
 def _step(name: str, scope: str) -> StepPlan:
-    call = CallPlan("f", {}, "", (), {}, 0, (), False, False, "same", 1.0, 1.0, False, False, ("cpu",))
+    call = CallPlan("f", {}, "", (), {}, 0, (), False, False, "same", False, False, ("cpu",))
     return StepPlan(name, scope, {"": (call,)}, ("site",), "", "previous_step", "drop", False)
 
 
