@@ -28,7 +28,7 @@ _STEP_PX = 10.0
 def _needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
     """In 3-D the stack is worked on as a whole, else plane by plane."""
     dimension = params.get("analysis_dimension", "2d")
-    return Cost(9.0, 50.0) if str(getattr(dimension, "value", dimension)) == "3d" else Cost(3.2, 42.0)
+    return Cost(9.0, 50.0) if str(getattr(dimension, "value", dimension)) == "3d" else Cost(3.2, 30.0)
 
 
 @step_function(
