@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,10 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The function with its arguments, as a table shows it."""
+        """The function with its arguments and the steps before it, as a table shows them."""
         told = ", ".join(f"{name}={value}" for name, value in self.arguments.items() if name != "weights")
-        return f"{self.function}({told})"
+        after = ", ".join(str(step["name"]) for step in self.before)
+        return f"{self.function}({told})" + (f" after {after}" if after else "")
 
     def steps(self) -> list[dict[str, Any]]:
         """The pipeline's steps; each is a stage."""
@@ -121,13 +123,14 @@ CASES = (
     Case("segment_nuclei"),
     Case("segment_spots"),
     Case("sholl", before=(LINES,)),
+    Case("sholl", needs="skan"),
     Case("signal_to_background"),
     Case("skan_axon_skeletonize_and_analyze", needs="skan"),
     Case("stack_percentile_normalize"),
     Case("subtract_background"),
     Case("tophat"),
 )
-"""One for each built-in function."""
+"""One for each built-in function, and for each way in which it takes another amount."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,10 @@ def measure_pipeline(name: str, size: int, folder: Path) -> Iterator[Measured]:
 def measure_all(chosen: argparse.Namespace) -> Iterator[tuple[str, str, Measured]]:
     """(what, images, measured) of the functions and the pipelines that are asked for."""
     cases = [case for case in CASES if not chosen.only or case.function in chosen.only]
+    lacking = {case.needs for case in cases if case.needs and find_spec(case.needs) is None}
+    for package in sorted(lacking):
+        print(f"Without what needs {package}, which is not installed.", file=sys.stderr)
+    cases = [case for case in cases if case.needs not in lacking]
     shapes = list(itertools.product(chosen.sizes, chosen.planes, chosen.dtypes))
     with tempfile.TemporaryDirectory() as scratch:
         for number, (case, (size, planes, dtype)) in enumerate(itertools.product(cases, shapes)):

@@ -9,7 +9,7 @@ from hcs_steps.compile.process_memory import ASSUMED
 from hcs_steps.compile.request import Request
 from hcs_steps.errors import HcsError, PipelineError
 from hcs_steps.frozen import thaw
-from hcs_steps.functions.declare import Cost, PlateSize, spec_of
+from hcs_steps.functions.declare import FILLED, Cost, PlateSize, spec_of
 from hcs_steps.pipeline.registry import resolve
 
 
@@ -46,7 +46,7 @@ class Declared:
         """What a call takes besides labels; that of the defaults where the arguments are refused."""
         spec = self.specs[call.function]
         try:
-            return spec.cost(thaw(call.kwargs), self.plate)
+            return spec.cost({**dict.fromkeys(call.injected, FILLED), **thaw(call.kwargs)}, self.plate)
         except Exception as error:  # a function's own check of its arguments
             self._refuse(step, call, error)
             return Cost(spec.memory, spec.scratch)
@@ -55,7 +55,7 @@ class Declared:
         message = f"Step {step.name!r}: {call.function} cannot work with its arguments: {error}"
         self.problems[message] = PipelineError(message, hint="Correct the arguments under 'with'.")
 
-    def packages(self, call: CallPlan) -> tuple[str, ...]:
+    def packages(self, step: StepPlan, call: CallPlan) -> tuple[str, ...]:
         """The large packages that a call loads."""
-        found = self.specs[call.function].packages
-        return ASSUMED if found is None else found
+        always = self.specs[call.function].packages
+        return (ASSUMED if always is None else always) + self.cost(step, call).packages

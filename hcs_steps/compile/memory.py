@@ -135,9 +135,9 @@ def _process_mb(plan: Plan, stage: StagePlan, functions: Declared) -> float:
     if not stage.steps:
         base, unit = CONSOLIDATE_MB if stage.name == CONSOLIDATE else REPORT_MB
         return base + unit * len(plan.units)
-    calls = [call for index in stage.steps for call in plan.steps[index].calls]
-    packages = {name for call in calls for name in functions.packages(call)}
-    if any(kind == "table" for call in calls for _, kind in call.outputs):
+    calls = [(plan.steps[index], call) for index in stage.steps for call in plan.steps[index].calls]
+    packages = {name for step, call in calls for name in functions.packages(step, call)}
+    if any(kind == "table" for _, call in calls for _, kind in call.outputs):
         packages.add(TABLE)
     return process_mb(packages)
 

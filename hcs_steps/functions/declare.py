@@ -47,12 +47,13 @@ Scale = Callable[[Mapping[str, Any], float], float]
 
 class Cost(NamedTuple):
     """Peak bytes while a function runs: ``memory`` times those of its stack, ``scratch`` per pixel of a plane, and
-    ``fixed`` whatever the images are. See `FunctionSpec`.
+    ``fixed`` whatever the images are; ``packages`` it loads besides those it always does. See `FunctionSpec`.
     """
 
     memory: float
     scratch: float = 0.0
     fixed: float = 0.0
+    packages: tuple[str, ...] = ()
 
     def of(self, stack: NDArray[Any]) -> float:
         """Bytes for a stack (N, Y, X)."""
@@ -74,6 +75,9 @@ class PlateSize(NamedTuple):
     channels: int = 1
     planes: int = 1
 
+
+FILLED = object()
+"""Stands for an argument that only the runner knows, where a cost is asked."""
 
 Needs = Callable[[Mapping[str, Any], PlateSize], Cost]
 """See ``needs`` of `FunctionSpec`."""
@@ -138,8 +142,9 @@ class FunctionSpec:
         values fit float32; it counts twice for wider ones.
     needs
         Memory and scratch of a call, where they depend on its arguments or on the plate:
-        ``needs(params, plate) -> Cost`` with the arguments that the pipeline gives and a `PlateSize`; ``memory`` and
-        ``scratch`` are then those of the defaults. None: always ``memory`` and ``scratch``.
+        ``needs(params, plate) -> Cost`` with the arguments that the pipeline gives, `FILLED` in the place of those
+        that the runner fills by name, and a `PlateSize`; ``memory`` and ``scratch`` are then those of the defaults.
+        None: always ``memory`` and ``scratch``.
     packages
         The large packages that it loads, of those in `hcs_steps.compile.process_memory.PACKAGES_MB`. None: not known.
     devices
@@ -231,7 +236,7 @@ def step_function(
     """
     meaning = rows or {}
     if needs is not None:
-        memory, scratch, _ = needs({}, PlateSize())
+        memory, scratch, *_ = needs({}, PlateSize())
     spec = FunctionSpec(
         outputs=(
             *(

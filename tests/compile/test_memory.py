@@ -57,6 +57,14 @@ def per_channel(stack, fields=1):
     return stack
 
 
+@step_function(
+    needs=lambda params, plate: Cost(2.0) if "cells" in params else Cost(2.0, packages=("torch",)),
+    packages=(),
+)
+def finds_cells_if_not_given(stack, cells=None):
+    return stack
+
+
 def plate(lab, pixel_size=0.5, **shape):
     def larger(plane):
         return plane._replace(height=2048, width=2048, pixel_size_um=pixel_size)
@@ -185,6 +193,13 @@ def test_a_cost_may_depend_on_arguments_and_on_the_plate(lab):
     more = mem(lab, step(fields=100), inventory=four) - mem(lab, step(fields=100), inventory=one)
     assert more >= 3 * 100 * PLANE_MB / 2  # bytes per pixel of a plane of 16 bits
     assert mem(lab, step(fields=1), inventory=four) < mem(lab, step(fields=100), inventory=four)
+
+
+def test_a_cost_may_depend_on_what_an_earlier_step_hands_over(lab):
+    step = FunctionStep(finds_cells_if_not_given, name="step", force_disk_output=True)
+    segment = FunctionStep(lab.segment, name="segment", force_disk_output=True)
+    alone, after = mem(lab, step), mem(lab, segment, step)
+    assert alone - after > (process_mb(["torch"]) - process_mb([])) / 2
 
 
 def test_the_stages_of_the_plate_itself_grow_with_its_wells(lab):

@@ -26,9 +26,12 @@ _STEP_PX = 10.0
 
 
 def _needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
-    """In 3-D the stack is worked on as a whole, else plane by plane."""
+    """In 3-D the stack is worked on as a whole, else plane by plane; it is traced first if no skeleton is given."""
     dimension = params.get("analysis_dimension", "2d")
-    return Cost(9.0, 50.0) if str(getattr(dimension, "value", dimension)) == "3d" else Cost(3.2, 30.0)
+    volumes = str(getattr(dimension, "value", dimension)) == "3d"
+    if params.get("axon_skeleton") is not None:
+        return Cost(9.0, 50.0) if volumes else Cost(3.2, 30.0)
+    return Cost(9.0, 65.0, packages=("skan",)) if volumes else Cost(3.2, 65.0, packages=("skan",))
 
 
 @step_function(
