@@ -135,11 +135,16 @@ def _process_mb(plan: Plan, stage: StagePlan, functions: Declared) -> float:
     if not stage.steps:
         base, unit = CONSOLIDATE_MB if stage.name == CONSOLIDATE else REPORT_MB
         return base + unit * len(plan.units)
-    calls = [(plan.steps[index], call) for index in stage.steps for call in plan.steps[index].calls]
+    calls = _calls(plan, stage)
     packages = {name for step, call in calls for name in functions.packages(step, call)}
     if any(kind == "table" for _, call in calls for _, kind in call.outputs):
         packages.add(TABLE)
     return process_mb(packages)
+
+
+def _calls(plan: Plan, stage: StagePlan) -> list[tuple[StepPlan, CallPlan]]:
+    """Every call of a stage, with its step."""
+    return [(plan.steps[index], call) for index in stage.steps for call in plan.steps[index].calls]
 
 
 def _needs(plan: Plan, layout: Layout, well: str, functions: Declared) -> dict[int, _Need]:
@@ -267,8 +272,7 @@ def _stage_peak(plan: Plan, stage: StagePlan, needs: Mapping[int, _Need]) -> _Pe
 def _largest(plan: Plan, stage: StagePlan, functions: Declared) -> str:
     layout = max(plan.layouts, key=lambda item: len(item.planes) * item.height * item.width)
     planes = f"{len(layout.planes)} planes of {layout.height} x {layout.width} {layout.dtype}"
-    calls = [(plan.steps[index], call) for index in stage.steps for call in plan.steps[index].calls]
-    costs = [(functions.cost(step, call), call.function) for step, call in calls]
+    costs = [(functions.cost(step, call), call.function) for step, call in _calls(plan, stage)]
     if not costs:
         return planes
     cost, function = max(costs)

@@ -27,9 +27,14 @@ def require_stack(stack: Any, function: str) -> None:
         )
 
 
-def choice(value: Any, allowed: Sequence[str], argument: str) -> str:
+def choice_text(value: Any) -> str:
     """The string behind an enumerated argument, which may be given as a string or as an enum member."""
-    text = str(getattr(value, "value", value))
+    return str(getattr(value, "value", value))
+
+
+def choice(value: Any, allowed: Sequence[str], argument: str) -> str:
+    """The string behind an enumerated argument; ValueError if it is none of those ``allowed``."""
+    text = choice_text(value)
     if text not in allowed:
         raise ValueError(f"{argument}={text!r} is not known. Allowed: {', '.join(allowed)}.")
     return text

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from hcs_steps.arrays import to_numpy
 from hcs_steps.functions._checks import finite, require_labels, require_not_negative, require_positive
-from hcs_steps.functions._stacks import choice, require_stack
-from hcs_steps.functions.declare import Cost, PlateSize, Table, step_function
+from hcs_steps.functions._stacks import choice, choice_text, require_stack
+from hcs_steps.functions.declare import Cost, PlateSize, Table, spec_of, step_function
 from hcs_steps.functions.neurites._neurite_masks import soma_mask
 from hcs_steps.functions.neurites._neurite_tables import joined
 from hcs_steps.functions.neurites._sholl_tables import Centre, no_circles, profile_rows, summary_row
@@ -27,11 +27,13 @@ _STEP_PX = 10.0
 
 def _needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
     """In 3-D the stack is worked on as a whole, else plane by plane; it is traced first if no skeleton is given."""
-    dimension = params.get("analysis_dimension", "2d")
-    volumes = str(getattr(dimension, "value", dimension)) == "3d"
+    own = Cost(9.0, 50.0) if choice_text(params.get("analysis_dimension", "2d")) == "3d" else Cost(3.2, 30.0)
     if params.get("axon_skeleton") is not None:
-        return Cost(9.0, 50.0) if volumes else Cost(3.2, 30.0)
-    return Cost(9.0, 65.0, packages=("skan",)) if volumes else Cost(3.2, 65.0, packages=("skan",))
+        return own
+    tracing = spec_of(skan_axon_skeletonize_and_analyze)
+    traced = tracing.cost(params, plate)
+    memory, scratch = max(own.memory, traced.memory), max(own.scratch, traced.scratch)
+    return Cost(memory, scratch, packages=tracing.packages or ())
 
 
 @step_function(

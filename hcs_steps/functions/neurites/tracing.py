@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hcs_steps.arrays import to_numpy
 from hcs_steps.functions._checks import require_not_negative, require_positive
 from hcs_steps.functions._coverage import fill
-from hcs_steps.functions._stacks import choice, require_stack
+from hcs_steps.functions._stacks import choice, choice_text, require_stack
 from hcs_steps.functions.declare import Cost, PlateSize, Table, step_function
 from hcs_steps.functions.neurites._neurite_masks import (
     CANDIDATE,
@@ -50,8 +50,8 @@ class SegmentationOptions:
 
 def _needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
     """In 3-D the stack is worked on as a whole, else plane by plane."""
-    dimension = params.get("analysis_dimension", "2d")
-    return Cost(6.6, 65.0) if str(getattr(dimension, "value", dimension)) == "3d" else Cost(1.2, 65.0)
+    volumes = choice_text(params.get("analysis_dimension", "2d")) == "3d"
+    return Cost(6.6 if volumes else 1.2, 65.0)
 
 
 @step_function(

@@ -10,7 +10,7 @@ import numpy as np
 
 from hcs_steps.arrays import is_cupy, namespace, ndimage_of, round_saturate
 from hcs_steps.functions._checks import require_positive
-from hcs_steps.functions._stacks import choice, require_stack, row_blocks
+from hcs_steps.functions._stacks import choice, choice_text, require_stack, row_blocks
 from hcs_steps.functions.declare import Cost, PlateSize, step_function
 from hcs_steps.functions.preprocessing.filters import working_dtype
 
@@ -105,8 +105,8 @@ def _extended(stack: Any, detail: float, extent: float) -> Any:
 
 def _needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
     """Most for ``edf``, which keeps maps of the planes' sharpness."""
-    method = params.get("method", "max")
-    return Cost(1.1, {"edf": 28.0, "best_focus": 10.0}.get(str(getattr(method, "value", method)), 5.0))
+    method = choice_text(params.get("method", "max"))
+    return Cost(1.1, {"edf": 28.0, "best_focus": 10.0}.get(method, 5.0))
 
 
 @step_function(

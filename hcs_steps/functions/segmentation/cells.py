@@ -17,7 +17,7 @@ from hcs_steps.functions._checks import (
     require_not_negative,
     require_positive,
 )
-from hcs_steps.functions._stacks import choice, require_stack
+from hcs_steps.functions._stacks import choice, choice_text, require_stack
 from hcs_steps.functions.declare import Cost, PlateSize, Table, step_function
 from hcs_steps.functions.segmentation._foreground import (
     THRESHOLD_METHODS,
@@ -41,8 +41,8 @@ Mask = NDArray[np.bool_]
 
 def _needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
     """Distances alone take less than the foreground and what grows in it."""
-    method = params.get("method", "propagation")
-    return Cost(1.1, 20.0 if str(getattr(method, "value", method)) == "distance" else 66.0)
+    method = choice_text(params.get("method", "propagation"))
+    return Cost(1.1, 20.0 if method == "distance" else 66.0)
 
 
 @step_function(

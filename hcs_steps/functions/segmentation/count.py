@@ -18,7 +18,7 @@ from hcs_steps.functions._checks import (
     require_whole,
 )
 from hcs_steps.functions._coverage import fill
-from hcs_steps.functions._stacks import choice, require_stack
+from hcs_steps.functions._stacks import choice, choice_text, require_stack
 from hcs_steps.functions.declare import Cost, PlateSize, Table, step_function
 from hcs_steps.functions.segmentation._blobs import BlobOptions, segment_blobs
 from hcs_steps.functions.segmentation._objects import measure, number_objects, object_table
@@ -31,8 +31,8 @@ THRESHOLD_METHODS = ("otsu", "li", "manual")
 
 def _needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
     """The watershed holds more images than the search for blobs."""
-    method = params.get("detection_method", "watershed")
-    return Cost(1.1, 62.0 if str(getattr(method, "value", method)) == "watershed" else 30.0)
+    method = choice_text(params.get("detection_method", "watershed"))
+    return Cost(1.1, 62.0 if method == "watershed" else 30.0)
 
 
 @step_function(
