@@ -28,12 +28,11 @@ def run(arguments: argparse.Namespace) -> int:
         return _debug(arguments)
     from hcs_steps.run.supervise import supervise
 
-    results = Results(Path(arguments.plan).parent)
-    return supervise(lambda link: _work(arguments, link), results, arguments.log or "")
+    return supervise(lambda _, link: run_units(arguments, link), {})
 
 
-def _work(arguments: argparse.Namespace, link: Link) -> tuple[int, str]:
-    """What the forked process does: the units that none before it has ended, and, after the last, the marker.
+def run_units(arguments: argparse.Namespace, link: Link) -> tuple[int, str]:
+    """What the process does that is watched: the units that none before it has ended, and, after the last, the marker.
 
     Returns the exit code, and what is to be said on the terminal.
     """
@@ -52,9 +51,9 @@ def _work(arguments: argparse.Namespace, link: Link) -> tuple[int, str]:
         os.dup2(sys.stdout.fileno(), 1)
         os.dup2(sys.stderr.fileno(), 2)
         link.has_log = True
-    link.runs(stage)
-    log = arguments.log or ""
-    runner = Runner(plan, Results(Path(arguments.plan).parent), log=log, force=arguments.force, link=link)
+    results, log = Results(Path(arguments.plan).parent), arguments.log or ""
+    link.runs(stage, results, log)
+    runner = Runner(plan, results, log=log, force=arguments.force, link=link)
     if link.withdraw:
         runner.withdraw(stage, link.withdraw)
         return 0, ""

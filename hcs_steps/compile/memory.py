@@ -15,7 +15,7 @@ tell: tables, which take about 1 KB per object and set of `measure_objects`, les
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -23,7 +23,7 @@ import numpy as np
 
 from hcs_steps.compile.declared import Declared
 from hcs_steps.compile.plan import RAW, CallPlan, Layout, Plan, StagePlan, StepPlan
-from hcs_steps.compile.process_memory import CONSOLIDATE_MB, REPORT_MB, TABLE, process_mb
+from hcs_steps.compile.process_memory import ASSUMED, CONSOLIDATE_MB, REPORT_MB, TABLE, process_mb
 from hcs_steps.compile.request import Request
 from hcs_steps.compile.stages import CONSOLIDATE, last_producer, looked_up, source_of
 from hcs_steps.compile.units import chain_of, channel_names
@@ -53,9 +53,10 @@ def predict_memory(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     problems: list[HcsError] = list(functions.problems.values())
     for stage in plan.stages:
         host, gpu = peaks[stage.name].host, peaks[stage.name].gpu
-        mem_mb = _rounded(_process_mb(plan, stage, functions) + host / MB)
+        packages = _packages(plan, stage, functions)
+        mem_mb = _rounded(_process_mb(plan, stage, packages) + host / MB)
         gpu_mem_mb = _rounded(GPU_BASE_MB + gpu / MB) if gpu else 0
-        stages.append(replace(stage, mem_mb=mem_mb, gpu_mem_mb=gpu_mem_mb))
+        stages.append(replace(stage, packages=packages, mem_mb=mem_mb, gpu_mem_mb=gpu_mem_mb))
         limit = request.options.limits.mem_mb
         if limit is not None and mem_mb > limit:
             problems.append(
@@ -130,15 +131,22 @@ class _Need:
     planes: float = 1.0
 
 
-def _process_mb(plan: Plan, stage: StagePlan, functions: Declared) -> float:
-    """What the process of a stage takes apart from images."""
+def _packages(plan: Plan, stage: StagePlan, functions: Declared) -> tuple[str, ...]:
+    """The large packages that the process of a stage loads, sorted."""
     if not stage.steps:
-        base, unit = CONSOLIDATE_MB if stage.name == CONSOLIDATE else REPORT_MB
-        return base + unit * len(plan.units)
+        return tuple(sorted(ASSUMED))
     calls = _calls(plan, stage)
     packages = {name for step, call in calls for name in functions.packages(step, call)}
     if any(kind == "table" for _, call in calls for _, kind in call.outputs):
         packages.add(TABLE)
+    return tuple(sorted(packages))
+
+
+def _process_mb(plan: Plan, stage: StagePlan, packages: Iterable[str]) -> float:
+    """What the process of a stage takes apart from images."""
+    if not stage.steps:
+        base, unit = CONSOLIDATE_MB if stage.name == CONSOLIDATE else REPORT_MB
+        return base + unit * len(plan.units)
     return process_mb(packages)
 
 

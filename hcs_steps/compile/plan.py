@@ -21,7 +21,7 @@ from hcs_steps.errors import ConfigError, nearest
 from hcs_steps.frozen import FrozenDict, freeze
 from hcs_steps.storage.protocol import PlaneKey
 
-PLAN_VERSION = 5
+PLAN_VERSION = 6
 RAW = -1
 """Stands for the plate's own images where a step index is expected."""
 PLATE_UNIT = "plate"
@@ -199,9 +199,10 @@ class StagePlan:
     """Consecutive steps (indices) that run as one job over one unit, or over a chunk of units.
 
     ``upstream`` names the stages whose results it reads, ``fingerprint`` hashes its steps and everything
-    upstream. ``mem_mb`` and ``gpu_mem_mb`` are the predicted peak of one unit; ``runtime`` is in minutes,
-    ``timeout_s`` the seconds that one unit may take (0: any). ``skipped`` says why the stage is left out; its results
-    are those that are there. After a ``gate`` a run stops for people to look.
+    upstream. ``packages`` are the large ones that its process loads (`hcs_steps.compile.process_memory`), ``mem_mb``
+    and ``gpu_mem_mb`` the predicted peak of one unit; ``runtime`` is in minutes, ``timeout_s`` the seconds that one
+    unit may take (0: any). ``skipped`` says why the stage is left out; its results are those that are there. After a
+    ``gate`` a run stops for people to look.
     """
 
     name: str
@@ -209,6 +210,7 @@ class StagePlan:
     steps: tuple[int, ...]
     upstream: tuple[str, ...]
     fingerprint: str = ""
+    packages: tuple[str, ...] = ()
     gpu: int = 0
     mem_mb: int = 0
     gpu_mem_mb: int = 0
@@ -446,10 +448,7 @@ def _decode(cls: type[Plan], data: Mapping[str, Any]) -> Plan:
         **{**values["plate"], "grid_dimensions": _pair(values["plate"]["grid_dimensions"])}
     )
     values["steps"] = tuple(_decode_step(step) for step in values["steps"])
-    values["stages"] = tuple(
-        StagePlan(**{**s, "steps": tuple(s["steps"]), "upstream": tuple(s["upstream"])})
-        for s in values["stages"]
-    )
+    values["stages"] = tuple(StagePlan(**_tuples(stage)) for stage in values["stages"])
     values["layouts"] = tuple(_decode_layout(layout) for layout in values["layouts"])
     values["units"] = {name: UnitPlan(**unit) for name, unit in values["units"].items()}
     values["jobs"] = {job: tuple(units) for job, units in values["jobs"].items()}

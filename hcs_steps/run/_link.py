@@ -1,4 +1,4 @@
-"""What the process that computes the units of a job is told by the one that watches it, and tells it."""
+"""What the process that computes the units of jobs is told by the one that watches it, and tells it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hcs_steps.results import Results
 from hcs_steps.run.outcome import Death, Outcome
 from hcs_steps.run.running import progress
 
@@ -18,9 +19,37 @@ if TYPE_CHECKING:
 _LONGEST_TEXT = 1000
 
 
+@dataclass(frozen=True)
+class Order:
+    """What a worker is asked for: a job, in the words of whoever has it done, and what is there of it already.
+
+    For ``outcome``, ``death`` and ``withdraw`` see `Link`.
+    """
+
+    request: dict[str, Any]
+    outcome: Outcome = field(default_factory=Outcome)
+    death: Death | None = None
+    withdraw: str = ""
+
+    def line(self) -> bytes:
+        """For the pipe."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def of_line(cls, line: bytes) -> Order:
+        """From the pipe."""
+        told = json.loads(line)
+        death = told["death"] and Death(**told["death"])
+        return cls(told["request"], Outcome(**told["outcome"]), death, told["withdraw"])
+
+
+class AnotherProcessError(Exception):
+    """This worker cannot do the job, for it cannot undo what an earlier one has made of its process; a new one can."""
+
+
 @dataclass
 class Link:
-    """The worker's end. ``outcome`` are the units that have ended, by it and by workers before it.
+    """The worker's end, for one job. ``outcome`` are the units that have ended, by it and by workers before it.
 
     ``death`` is how the last of them died, and ``withdraw`` the unit to clean up after, where that is all there is left
     to do; both are for the worker to deal with. ``has_log`` says that it writes a log beside the terminal.
@@ -32,9 +61,10 @@ class Link:
     withdraw: str = ""
     has_log: bool = False
 
-    def runs(self, stage: StagePlan) -> None:
-        """What the worker is going to run."""
-        self._tell(stage=stage.name, limit_s=stage.timeout_s, predicted_mb=stage.mem_mb)
+    def runs(self, stage: StagePlan, results: Results, log: str) -> None:
+        """What the worker is going to run, where its results go, and its log, if it writes one."""
+        told = {"results": results.root.as_posix(), "log": log}
+        self._tell(stage=stage.name, limit_s=stage.timeout_s, predicted_mb=stage.mem_mb, **told)
 
     def started(self, unit: str) -> None:
         """A unit starts."""
@@ -46,9 +76,16 @@ class Link:
         self.outcome.note(unit, state, text)
         self._tell(unit=unit, state=state, text=text)
 
-    def finished(self, code: int, text: str = "") -> None:
-        """All units have ended, and so has what follows them, or nothing could start; ``text`` is for the terminal."""
-        self._tell(code=code, text=text)
+    def finished(self, code: int, text: str = "", *, fresh: bool = False) -> None:
+        """All units have ended, and so has what follows them, or nothing could start; ``text`` is for the terminal.
+
+        ``fresh`` says that the process is as it was before the job, and may take another.
+        """
+        self._tell(code=code, text=text, fresh=fresh)
+
+    def refused(self) -> None:
+        """The job is one for a new process; nothing of it has been done."""
+        self._tell(refused=True)
 
     def _tell(self, **message: Any) -> None:
         with suppress(BrokenPipeError):  # nobody is left to tell; the system ends this process in a moment

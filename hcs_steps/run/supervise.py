@@ -1,33 +1,41 @@
-"""The process that watches the one that computes the units of a job, so that nothing a unit does ends the job.
+"""The process that watches the one that computes units, so that nothing a unit does ends a job.
 
-`supervise` forks a worker, before anything heavy is imported, and reads what it tells: which unit has started, which
-has ended and how. A unit that takes too long is killed with everything it started; one that ends its process (a crash
-of native code, the system when memory runs out, ``os._exit``) comes to the same. The next worker writes the unit's
-failure and goes on with the units that are left. Whoever ends the watching process, however, ends everything below it.
+A `Watcher` forks a worker, gives it jobs and reads what it tells: which unit has started, which has ended and how. A
+unit that takes too long is killed with everything it started; one that ends its process (a crash of native code, the
+system when memory runs out, ``os._exit``) comes to the same. The next worker writes the unit's failure and goes on with
+the units that are left. Whoever ends the watching process, however, ends everything below it.
+
+`supervise` has one job done so, `serve` one after the other, by a worker that stays as long as it is good for it.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from types import FrameType
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from hcs_steps.results import Results
 from hcs_steps.run import _processes as processes
+from hcs_steps.run._asked import Asked, asked_by_signals
 from hcs_steps.run._deaths import how_it_died, overdue
-from hcs_steps.run._link import Link, Messages
+from hcs_steps.run._link import Messages, Order
 from hcs_steps.run._memory import oom_kills
-from hcs_steps.run._worker import TELL_WHERE, be_worker
+from hcs_steps.run._worker import TELL_WHERE, Work, be_worker
 from hcs_steps.run.outcome import Death, Outcome
 from hcs_steps.run.running import Board, RunningFile, remove_running, resident_mb
+
+if TYPE_CHECKING:
+    import socket
 
 MAIN_PROCESS = "HCS_STEPS_MAIN"
 """Environment variable in which the main Snakemake process names itself: ``<pid>:<start>``, in seconds since 1970."""
@@ -44,213 +52,300 @@ CLEAN_UP_S = 5.0
 EXIT_S = 5.0
 """So long a worker may take to end when its work is done."""
 
+MOST_JOBS = 500
+"""After so many jobs a worker is replaced: what leaks, leaks slowly."""
+MOST_GROWTH_MB = 256
+"""A worker that holds so much more than after its first job is replaced."""
 
-def supervise(work: Callable[[Link], tuple[int, str]], results: Results, log: str = "") -> int:
-    """Run ``work`` in a forked process, as often as it takes until all units have ended; returns the exit code.
 
-    ``work`` deals with ``link.death`` and ``link.withdraw``, runs the units that ``link.outcome`` does not name yet,
-    and returns the exit code and what is to be said on the terminal; all else that it leaves is on disk. To be called
-    in the main thread, before other threads are started.
+def supervise(work: Work, request: dict[str, Any]) -> int:
+    """Have one job done by a forked process, or by several where units end it; returns the exit code.
+
+    To be called in the main thread, before other threads are started.
     """
-    with _signals() as asked:
-        job = _Job(work, results, log, asked)
-        try:
-            return job.run()
-        finally:
-            job.guard.close()
+    with Watcher(work) as watcher:
+        return watcher.run(request)
 
 
-@dataclass
-class _Asked:
-    """What signals ask of this process, and how often; ``wake`` is readable after each."""
+def serve(work: Work, channel: socket.socket) -> None:
+    """Do one job after the other until ``channel`` is closed at its other end, or a signal asks for the end.
 
-    wake: int
-    stop: int = 0
-    times: int = 0
-
-
-@contextmanager
-def _signals() -> Iterator[_Asked]:
-    """Let the signals that end a process, and the end of a child, wake this one up instead."""
-    reading, writing = os.pipe()
-    os.set_blocking(reading, False)
-    os.set_blocking(writing, False)
-    asked = _Asked(reading)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if number != signal.SIGCHLD:
-            asked.stop, asked.times = number, asked.times + 1
-
-    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # What nohup, or a shell that runs a job in the background, has switched off stays off.
-    noted = [signal.SIGCHLD, *(n for n in ending if signal.getsignal(n) is not signal.SIG_IGN)]
-    before = {number: signal.signal(number, note) for number in noted}
-    woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    try:
-        yield asked
-    finally:
-        signal.set_wakeup_fd(woken)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        os.close(reading)
-        os.close(writing)
-
-
-@dataclass
-class _Worker:
-    """A forked worker: the unit it is at, and since when; its exit code as it told it; its wait status when gone."""
-
-    pid: int
-    messages: Messages
-    started: float
-    kills_before: int
-    unit: str = ""
-    since: float = 0.0
-    running: RunningFile | None = None
-    code: int | None = None
-    status: int | None = None
-    peak_mb: int = 0
+    A request is one line of JSON, with the environment and working folder of the job; the answer is a line with its
+    exit code. What is at work when the channel is closed is stopped.
+    """
+    with Watcher(work, channel) as watcher:
+        while (request := watcher.next_request()) is not None:
+            os.chdir(request["folder"])  # paths of results are relative to it
+            code = watcher.run(request)
+            with suppress(OSError):  # nobody is left to hear it
+                channel.sendall(b"%d\n" % code)
 
 
 @dataclass
 class _Job:
-    """The workers of a job, one after the other."""
+    """A job: its request, what has become of its units so far, and what its worker has told of it."""
 
-    work: Callable[[Link], tuple[int, str]]
-    results: Results
-    log: str
-    asked: _Asked
+    request: dict[str, Any] = field(default_factory=dict)
     outcome: Outcome = field(default_factory=Outcome)
-    board: Board = field(default_factory=Board)
     stage: str = ""
     limit_s: float = 0.0
     predicted_mb: int = 0
+    log: str = ""
+    results: Results = field(default_factory=lambda: Results(Path()))
 
-    def __post_init__(self) -> None:
-        self.main = _main_process()
-        self.seen_main = time.monotonic()
+
+@dataclass
+class _Worker:
+    """A forked worker: its job, the unit it is at and since when, how the job ended, and its wait status when gone."""
+
+    pid: int
+    orders: int
+    messages: Messages
+    started: float
+    job: _Job = field(default_factory=_Job)
+    jobs: int = 0
+    first_mb: int = 0
+    status: int | None = None
+    peak_mb: int = 0
+    kills_before: int = 0
+    unit: str = ""
+    since: float = 0.0
+    running: RunningFile | None = None
+    spoke: bool = False
+    code: int | None = None
+    fresh: bool = False
+    refused: bool = False
+
+    def ask(self, job: _Job, death: Death | None = None, withdraw: str = "", *, last: bool) -> None:
+        """Give it a job; after the last, it ends."""
+        self.job, self.jobs = job, self.jobs + 1
+        self.kills_before = oom_kills()
+        self.spoke, self.code, self.fresh, self.refused = False, None, False, False
+        line = Order(job.request, job.outcome, death, withdraw).line()
+        with suppress(BrokenPipeError):  # it has just died, which will be noticed
+            while line:
+                line = line[os.write(self.orders, line) :]
+        if last:
+            self.no_more()
+
+    def no_more(self) -> None:
+        """Let it end when it has done what it was asked for."""
+        if self.orders >= 0:
+            os.close(self.orders)
+            self.orders = -1
+
+    def is_good(self) -> bool:
+        """Whether it can take another job as well as a new one could."""
+        now = resident_mb(self.pid)
+        self.first_mb = self.first_mb or now
+        return self.fresh and self.jobs < MOST_JOBS and now <= self.first_mb + MOST_GROWTH_MB
+
+
+class Watcher:
+    """Has jobs done by a worker, and replaces it where it has to; for one job only where there is no ``channel``.
+
+    A context, in the main thread. The work stops when a signal, the end of the main process or of the channel asks.
+    """
+
+    def __init__(self, work: Work, channel: socket.socket | None = None) -> None:
+        self._work = work
+        self._channel = channel
+        self._closing = ExitStack()
+        self._board = Board()
+        self._idle: _Worker | None = None
+
+    def __enter__(self) -> Watcher:
+        self._asked: Asked = self._closing.enter_context(asked_by_signals())
+        self._main = _main_process()
+        self._seen_main = time.monotonic()
         processes.adopt_orphans()
-        self.guard = processes.Guard()
+        self._guard = processes.Guard()
+        self._closing.callback(self._guard.close)
+        return self
 
-    def run(self) -> int:
-        """The job's exit code."""
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, stack: TracebackType | None
+    ) -> None:
+        try:
+            if self._idle is not None:
+                self._dismiss(self._idle)
+        finally:
+            self._closing.close()
+
+    def next_request(self) -> dict[str, Any] | None:
+        """Wait for what comes from the channel; None if it has been closed, or this process is to end."""
+        assert self._channel is not None
+        line = b""
+        while not line.endswith(b"\n"):
+            ready, _, _ = select.select([self._asked.wake, self._channel], [], [])
+            if self._asked.wake in ready:
+                self._asked.heard()
+                self._look_after_idle()
+                if self._asked.stop:
+                    return None
+            if self._channel in ready:
+                part = self._channel.recv(1 << 16)
+                if not part:
+                    return None
+                line += part
+        request: dict[str, Any] = json.loads(line)
+        return request
+
+    def run(self, request: dict[str, Any]) -> int:
+        """Have a job done; returns its exit code."""
+        job = _Job(request)
         end: int | Death | None = None
         while not isinstance(end, int):
-            end = self._watch(self._fork(death=end))
+            self._look_after_idle()
+            worker, self._idle = self._idle or self._fork(), None
+            worker.ask(job, death=end, last=self._channel is None)
+            end = self._watch(worker)
         return end
 
-    def _fork(self, death: Death | None = None, withdraw: str = "") -> _Worker:
+    def _look_after_idle(self) -> None:
+        """Forget a worker that has ended while it had nothing to do."""
+        if self._idle is not None:
+            self._reap(self._idle)
+            if self._idle.status is not None:
+                self._end(self._idle)
+                self._idle = None
+
+    def _fork(self) -> _Worker:
         reading, writing = os.pipe()
-        kills, parent = oom_kills(), os.getpid()
+        orders, ordering = os.pipe()
+        parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
             try:
                 os.close(reading)
-                self.guard.forget()
-                be_worker(Link(writing, self.outcome, death, withdraw), self.board, parent, self.work)
+                os.close(ordering)
+                self._guard.forget()
+                if self._channel is not None:
+                    self._channel.close()
+                be_worker(orders, writing, self._board, parent, self._work, reuse=self._channel is not None)
             finally:
                 os._exit(1)
         with suppress(OSError):  # it has done so itself
             os.setpgid(pid, pid)
-        self.guard.watch(pid)
+        self._guard.watch(pid)
         os.close(writing)
+        os.close(orders)
         os.set_blocking(reading, False)
-        return _Worker(pid, Messages(reading), processes.process_start(pid) or time.time(), kills)
+        return _Worker(pid, ordering, Messages(reading), processes.process_start(pid) or time.time())
 
-    def _watch(self, worker: _Worker) -> int | Death:
-        """Until the worker has ended: the job's exit code, or how the unit at hand died."""
+    def _watch(self, worker: _Worker) -> int | Death | None:
+        """Until the job has ended or the worker has: the job's exit code, or how the unit at hand died; None if the job
+        needs another worker.
+        """
         while worker.status is None:
-            self._listen(worker, self._next_look(worker))
+            self._listen(worker, _next_look(worker))
             if self._is_to_stop() and worker.code is None:
                 return self._stop(worker)
-            if worker.unit and self.limit_s and time.monotonic() - worker.since > self.limit_s:
+            if worker.unit and worker.job.limit_s and time.monotonic() - worker.since > worker.job.limit_s:
                 return self._end_overdue(worker)
             if worker.code is not None:
-                self._await(worker, EXIT_S)
-                break
+                if self._channel is not None and worker.is_good():
+                    self._idle = worker
+                else:
+                    self._dismiss(worker)
+                return worker.code
+            if worker.refused:
+                self._dismiss(worker)
+                return None
             if worker.running is not None:
-                worker.running.update(self.board.read(), resident_mb(worker.pid))
+                worker.running.update(self._board.read(), resident_mb(worker.pid))
             self._reap(worker)
         self._end(worker)
         if worker.code is not None:
             return worker.code
         assert worker.status is not None
         if not worker.unit:
+            if worker.jobs > 1 and not worker.spoke:
+                return None  # it died of what was before this job
             how = os.waitstatus_to_exitcode(worker.status)
             print(f"hcs: the job's process ended ({how}) while it was at no unit.", file=sys.stderr)
             return 1
-        killed, at = oom_kills() > worker.kills_before, self.board.read()
-        sizes, stack = (self.predicted_mb, worker.peak_mb), worker.messages.stack
+        killed, at = oom_kills() > worker.kills_before, self._board.read()
+        sizes, stack = (worker.job.predicted_mb, worker.peak_mb), worker.messages.stack
         return how_it_died(worker.unit, at, worker.status, killed, *sizes, stack)
-
-    def _next_look(self, worker: _Worker) -> float:
-        """Seconds until something has to be done, if nothing happens."""
-        if not (worker.unit and self.limit_s):
-            return TICK_S
-        return min(TICK_S, max(0.0, worker.since + self.limit_s - time.monotonic()) + 0.001)
 
     def _listen(self, worker: _Worker, seconds: float) -> None:
         """Wait for the worker or a signal, and take in what the worker tells."""
-        pipe = worker.messages.pipe
-        ready, _, _ = select.select(
-            [self.asked.wake] + [pipe] * (not worker.messages.closed), [], [], seconds
-        )
-        if self.asked.wake in ready:
-            with suppress(BlockingIOError):
-                os.read(self.asked.wake, 4096)
+        heard: list[Any] = [self._asked.wake] + [worker.messages.pipe] * (not worker.messages.closed)
+        if self._channel is not None and not self._asked.stop:
+            heard.append(self._channel)
+        ready, _, _ = select.select(heard, [], [], seconds)
+        if self._asked.wake in ready:
+            self._asked.heard()
+        if (
+            self._channel in ready
+        ):  # whoever asked for this job says nothing more before it is done, but leaves
+            self._asked.stop = self._asked.stop or signal.SIGTERM
         for message in worker.messages.read():
             self._take(worker, message)
 
     def _take(self, worker: _Worker, message: dict[str, Any]) -> None:
+        job, worker.spoke = worker.job, True
         if "stage" in message:
-            self.stage, self.limit_s = message["stage"], message["limit_s"]
-            self.predicted_mb = message["predicted_mb"]
+            job.stage, job.limit_s = message["stage"], message["limit_s"]
+            job.predicted_mb, job.log = message["predicted_mb"], message["log"]
+            job.results = Results(Path(message["results"]))
         elif "code" in message:
-            worker.code = message["code"]
+            worker.code, worker.fresh = message["code"], message["fresh"]
             if message["text"]:
                 print(message["text"], file=sys.stderr)
+        elif "refused" in message:
+            worker.refused = True
         elif message["state"] == "started":
             worker.unit, worker.since = message["unit"], time.monotonic()
-            worker.running = RunningFile(self.results, self.stage, worker.unit, self.predicted_mb, self.log)
+            worker.running = RunningFile(job.results, job.stage, worker.unit, job.predicted_mb, job.log)
         else:
-            self.outcome.note(message["unit"], message["state"], message["text"])
-            remove_running(self.results.running(self.stage, message["unit"]))
+            job.outcome.note(message["unit"], message["state"], message["text"])
+            remove_running(job.results.running(job.stage, message["unit"]))
             worker.unit, worker.running = "", None
 
     def _is_to_stop(self) -> bool:
         """Whether somebody asked for it, or the main process is there no more."""
-        if self.main is not None and time.monotonic() - self.seen_main > 1.0:
-            self.seen_main = time.monotonic()
-            if not processes.is_process(*self.main):
-                self.asked.stop = self.asked.stop or signal.SIGTERM
-        return bool(self.asked.stop)
+        if self._main is not None and time.monotonic() - self._seen_main > 1.0:
+            self._seen_main = time.monotonic()
+            if not processes.is_process(*self._main):
+                self._asked.stop = self._asked.stop or signal.SIGTERM
+        return bool(self._asked.stop)
 
     def _stop(self, worker: _Worker) -> int:
         """End everything, and leave nothing of the unit at hand."""
+        job = worker.job
         with suppress(ProcessLookupError):
             os.kill(worker.pid, signal.SIGTERM)
-        times = self.asked.times
-        in_time = self._await(worker, GRACE_S, lambda: self.asked.times > times)
+        times = self._asked.times
+        in_time = self._await(worker, GRACE_S, lambda: self._asked.times > times)
         self._end(worker)
         if worker.unit:
             if not in_time:
-                cleaner = self._fork(withdraw=worker.unit)
+                cleaner = self._fork()
+                cleaner.ask(job, withdraw=worker.unit, last=True)
                 self._await(cleaner, CLEAN_UP_S)
                 self._end(cleaner)
-            remove_running(self.results.running(self.stage, worker.unit))
+            remove_running(job.results.running(job.stage, worker.unit))
         return INTERRUPTED if worker.code is None else worker.code
 
-    def _end_overdue(self, worker: _Worker) -> int | Death:
-        unit, at = worker.unit, self.board.read()
+    def _end_overdue(self, worker: _Worker) -> int | Death | None:
+        job, unit, at = worker.job, worker.unit, self._board.read()
         with suppress(ProcessLookupError):
             os.kill(worker.pid, TELL_WHERE)
         self._await(worker, 0.3, lambda: bool(worker.messages.stack) or worker.unit != unit)
         if worker.unit != unit:  # it was done at the last moment
             return self._watch(worker)
         self._end(worker)
-        return overdue(unit, self.stage, at, self.limit_s, worker.messages.stack)
+        return overdue(unit, job.stage, at, job.limit_s, worker.messages.stack)
+
+    def _dismiss(self, worker: _Worker) -> None:
+        """Let a worker go that has nothing to do."""
+        worker.no_more()
+        self._await(worker, EXIT_S)
+        self._end(worker)
 
     def _await(self, worker: _Worker, seconds: float, enough: Callable[[], bool] = lambda: False) -> bool:
         """Wait for the worker to end by itself; whether it did."""
@@ -263,14 +358,15 @@ class _Job:
 
     def _end(self, worker: _Worker) -> None:
         """See to it that nothing is left of the worker and of what it started."""
-        if worker.code is not None and worker.status is not None:
+        worker.no_more()
+        if worker.status is not None and (worker.code is not None or worker.refused):
             processes.end_group(worker.pid, 1.0)
         else:
-            processes.kill_family(worker.pid, worker.started, {self.guard.pid, os.getpid()})
+            processes.kill_family(worker.pid, worker.started, {self._guard.pid, os.getpid()})
             # One that waits for a dead file server cannot even be killed; nothing goes on beside it.
-            self._await(worker, CLEAN_UP_S if self.asked.stop else math.inf)
+            self._await(worker, CLEAN_UP_S if self._asked.stop else math.inf)
         self._listen(worker, 0)
-        self.guard.watch(0)
+        self._guard.watch(0)
         os.close(worker.messages.pipe)
 
     def _reap(self, worker: _Worker) -> None:
@@ -279,6 +375,13 @@ class _Job:
             if pid:
                 unit = 1 if sys.platform == "darwin" else 1024
                 worker.status, worker.peak_mb = status, usage.ru_maxrss * unit >> 20
+
+
+def _next_look(worker: _Worker) -> float:
+    """Seconds until something has to be done, if nothing happens."""
+    if not (worker.unit and worker.job.limit_s):
+        return TICK_S
+    return min(TICK_S, max(0.0, worker.since + worker.job.limit_s - time.monotonic()) + 0.001)
 
 
 def _main_process() -> tuple[int, float] | None:

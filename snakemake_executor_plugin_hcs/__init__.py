@@ -1,0 +1,77 @@
+"""``snakemake --executor hcs``: this machine, with warm processes for the jobs of hcs-steps.
+
+The standard local executor starts a shell, Python and its packages for every job; here, a job whose command is a plain
+``hcs step`` goes to a process that has all that already (`hcs_steps.warm`). Any other job takes the standard path, and
+so does all that Snakemake does before and after a job.
+"""
+
+import shlex
+import threading
+from typing import Any
+
+from snakemake.exceptions import WorkflowError
+from snakemake.executors.local import Executor as LocalExecutor
+from snakemake.executors.local import common_settings as common_settings
+
+from snakemake_executor_plugin_hcs.commands import runner_arguments, without_default_rate_limit
+
+
+class Executor(LocalExecutor):  # type: ignore[misc]
+    """The local executor, with a pool of warm processes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._lock = threading.Lock()
+        self._warm: Any = None
+
+    def run_jobs(self, jobs: Any) -> None:
+        """Start jobs."""
+        without_default_rate_limit(self.workflow)
+        super().run_jobs(jobs)
+
+    def run_single_job(self, job: Any) -> Any:
+        """Start a job; returns its future."""
+        arguments = runner_arguments(job, self.workflow)
+        if arguments is None:
+            return super().run_single_job(job)
+        from hcs_steps.run._surroundings import environment_of_job
+
+        self.workflow.async_run(job.prepare())
+        environment = environment_of_job(job.threads, str(job.resources.get("tmpdir") or ""))
+        kind = "gpu" if job.resources.get("gpu") else ""
+        return self.pool.submit(self._run_warm, job, arguments, environment, kind)
+
+    def cancel(self) -> None:
+        """Stop what is running, and wait until it has ended."""
+        if self._warm is not None:
+            self._warm.stop()
+        super().cancel()
+        self._close()
+
+    def shutdown(self) -> None:
+        """Wait for what is running, and let the processes go."""
+        super().shutdown()
+        self._close()
+
+    def _run_warm(self, job: Any, arguments: list[str], environment: dict[str, str], kind: str) -> None:
+        code = self._pool_of_plans().run(arguments, environment, kind)
+        if code:
+            raise WorkflowError(
+                f"The command ended with exit code {code}: {shlex.join(['hcs', *arguments])}", rule=job.rule
+            )
+
+    def _pool_of_plans(self) -> Any:
+        """The pool, ready for the plans that the Snakefile has loaded."""
+        with self._lock:
+            if self._warm is None:
+                from hcs_steps.run.preload import loads_of
+                from hcs_steps.warm.pool import Pool
+
+                known = getattr(self.workflow.globals.get("HCS"), "plans", {})
+                threads = max((stage.threads for plan in known.values() for stage in plan.stages), default=1)
+                self._warm = Pool(*loads_of(known.values()), min(threads, self.cores or threads))
+            return self._warm
+
+    def _close(self) -> None:
+        if self._warm is not None:
+            self._warm.close()

@@ -1,0 +1,64 @@
+"""``snakemake --scheduler hcs``: of the jobs that are ready, the one that is expected to take longest starts first.
+
+So no long job is left for the end, when all other cores have nothing to do. What a job is expected to take comes from
+the plans that the Snakefile has loaded (`hcs_steps.emit.workflow.Workflow.expected_seconds`); priorities of rules come
+first, and resources are kept, as everywhere in Snakemake.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from snakemake_interface_scheduler_plugins.base import SchedulerBase
+
+PATIENCE = 3
+"""After so many jobs of a rule did not fit into what is free, the others of it are not tried in the same pass."""
+
+
+class Scheduler(SchedulerBase):  # type: ignore[misc]
+    """Chooses jobs in the order of priority, expected time, and job id."""
+
+    def __post_init__(self) -> None:
+        self._keys: dict[Any, tuple[float, float, int]] = {}
+
+    def select_jobs(
+        self,
+        selectable_jobs: Sequence[Any],
+        remaining_jobs: Sequence[Any],
+        available_resources: Mapping[str, int | str],
+        input_sizes: Mapping[Any, int],
+    ) -> Sequence[Any]:
+        """The jobs to start now. Takes time in proportion to the number of jobs that are ready; resources, which cost
+        most, are asked only of those that may start.
+        """
+        free = {name: value for name, value in available_resources.items() if isinstance(value, int)}
+        chosen, misfits = [], Counter[str]()
+        for job in sorted(selectable_jobs, key=self._key):
+            if any(free.get(name) == 0 for name in ("_cores", "_nodes", "_job_count")):
+                break
+            if misfits[job.name] >= PATIENCE:
+                continue
+            needs = job.scheduler_resources
+            if any(needs.get(name, 0) > value for name, value in free.items()):
+                misfits[job.name] += 1
+                continue
+            for name in free:
+                free[name] -= needs.get(name, 0)
+            chosen.append(job)
+        return chosen
+
+    def _key(self, job: Any) -> tuple[float, float, int]:
+        if job not in self._keys:
+            self._keys[job] = (-job.priority, -self._seconds(job), job.jobid)
+        return self._keys[job]
+
+    def _seconds(self, job: Any) -> float:
+        """What a job is expected to take; 0 for those that are none of hcs-steps."""
+        workflow = self.dag.workflow.globals.get("HCS")
+        if workflow is None or job.is_group() or not job.output:
+            return 0.0
+        marker = Path(str(job.output[0]))
+        return float(
+            workflow.expected_seconds(marker.parents[2].as_posix(), marker.parent.name, marker.stem) or 0
+        )
