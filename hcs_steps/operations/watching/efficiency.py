@@ -100,15 +100,12 @@ def _remarks(told: StageEfficiency) -> list[str]:
         if use is None or not use.asked:
             continue
         if use.largest > NEAR * use.asked:
-            help_ = f" Give it more with orchestration: stages: {told.stage}: {setting}." if setting else ""
-            remarks.append(
-                f"{told.stage} used {use.largest / use.asked:.0%} of the {what} it asked for.{help_}"
-            )
+            more = f"; {setting} under orchestration: stages: gives it more" if setting else ""
+            remarks.append(f"used {use.largest / use.asked:.0%} of the {what} asked for{more}.")
         elif use.asked - free > FAR * use.largest:
-            times = f"{use.asked / use.largest:.0f} times" if use.largest else "much more than"
             remarks.append(
-                f"{told.stage} asked for {times} the {what} it used. The next run asks for less, unless the "
-                "configuration sets it."
+                f"asked for more than {FAR} times the {what} used; the next run asks for less, unless the "
+                "configuration says how much."
             )
     return remarks
 
@@ -123,7 +120,11 @@ def efficiency_lines(stages: Sequence[StageEfficiency]) -> list[Line]:
         cells = [told.stage, str(told.units), *_cells(told.memory, _mb), *_cells(told.time, span)]
         cells += [*(_cells(told.gpu_memory, _mb) if gpu else []), str(told.threads)]
         rows.append([(cell, "") for cell in cells])
-    remarks: list[Line] = [[(remark, "yellow")] for told in stages for remark in told.remarks]
+    alike: dict[str, list[str]] = {}
+    for told in stages:
+        for remark in told.remarks:
+            alike.setdefault(remark, []).append(told.stage)
+    remarks: list[Line] = [[(f"{', '.join(names)}: {text}", "yellow")] for text, names in alike.items()]
     return [*table_lines(header, rows), *([[]] if remarks else []), *remarks]
 
 
