@@ -153,7 +153,13 @@ def _add_watching(commands: object) -> None:
     status = _add(commands, "status", "status", "how far plates are, also while a run goes on elsewhere")
     _plates(status)
     status.add_argument("--json", action="store_true", help="print it for programs")
-    status.add_argument("--watch", action="store_true", help="keep it up to date until the run ends")
+    how = status.add_mutually_exclusive_group()
+    how.add_argument("--watch", action="store_true", help="keep it up to date until the run ends")
+    how.add_argument(
+        "--efficiency",
+        action="store_true",
+        help="memory and time that stages asked for, against what they used",
+    )
     _configured(status)
 
     failures = _add(commands, "failures", "failures", "what has failed and is still open")

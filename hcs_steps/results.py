@@ -33,6 +33,11 @@ class Results:
         return self.root / "run.json"
 
     @property
+    def learned(self) -> Path:
+        """What units took, for the next run to ask for."""
+        return self.root / "learned.json"
+
+    @property
     def runs_folder(self) -> Path:
         """Folder of what ran before, by run id."""
         return self.root / "runs"

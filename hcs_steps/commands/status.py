@@ -18,6 +18,11 @@
     failure_groups      stage, step, kind, error (of the first), count, wells, units
     running, died       running files: stage, unit, step, item, items, what, started, machine, rss_mb, ...
 
+``--efficiency`` prints instead what the stages asked for and what was used; with ``--json`` it adds to the document::
+
+    efficiency          by stage: stage, units (with a record), threads, remarks, and each as asked, median, largest,
+                        share (largest of asked), or null: memory_mb and gpu_memory_mb of a unit, seconds of a job
+
 A plate that has never run, or whose plan cannot be read, has only schema, plate, results, state and reason.
 """
 
@@ -27,7 +32,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,7 +40,8 @@ from typing import Any
 from hcs_steps.operations._chosen import PlateWatch, choose_plates
 from hcs_steps.operations.watching._document import SCHEMA, status_document
 from hcs_steps.operations.watching._lines import Line, print_lines, rich_text, text_of
-from hcs_steps.operations.watching._status_text import status_lines, summary_line
+from hcs_steps.operations.watching._status_text import header_lines, status_lines, summary_line
+from hcs_steps.operations.watching.efficiency import efficiency, efficiency_document, efficiency_lines
 
 INTERVAL_S = 2.0
 
@@ -44,20 +50,21 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the status of plates; 0 if it could be told."""
     watches = [PlateWatch(plate) for plate in choose_plates(arguments.plates, Path(arguments.config))]
     if arguments.json:
-        documents = [_document(watch) for watch in watches]
+        documents = [_document(watch, arguments.efficiency) for watch in watches]
         print(json.dumps(documents[0] if len(documents) == 1 else documents, indent=1, allow_nan=False))
     elif arguments.watch:
         with suppress(KeyboardInterrupt):  # that is how one stops to watch
             (_watch_screen if sys.stdout.isatty() else _watch_lines)(watches)
     else:
-        print_lines(_page(watches), sys.stdout)
+        print_lines(_page(watches, _efficiency if arguments.efficiency else _status), sys.stdout)
     return 0
 
 
-def _document(watch: PlateWatch) -> dict[str, Any]:
+def _document(watch: PlateWatch, used: bool) -> dict[str, Any]:
     status = watch.read()
     if status is not None:
-        return status_document(status, watch.plan)
+        more = {"efficiency": efficiency_document(efficiency(watch.reader))} if used else {}
+        return status_document(status, watch.plan) | more
     state = "unreadable" if watch.plate.results.plan.exists() else "never"
     return {
         "schema": SCHEMA,
@@ -68,13 +75,26 @@ def _document(watch: PlateWatch) -> dict[str, Any]:
     }
 
 
-def _page(watches: Sequence[PlateWatch]) -> list[Line]:
+def _status(watch: PlateWatch) -> list[Line]:
+    """How far a plate is."""
+    status = watch.read()
+    return status_lines(status, watch.plan, watch.plate.name) if status else [[(watch.trouble, "")]]
+
+
+def _efficiency(watch: PlateWatch) -> list[Line]:
+    """What a plate asked for, and what it used."""
+    status = watch.read()
+    if status is None:
+        return [[(watch.trouble, "")]]
+    return [*header_lines(status), [], *efficiency_lines(efficiency(watch.reader))]
+
+
+def _page(watches: Sequence[PlateWatch], tell: Callable[[PlateWatch], list[Line]] = _status) -> list[Line]:
     lines: list[Line] = []
     for watch in watches:
-        status = watch.read()
         if lines:
             lines += [[], [("-" * 100, "dim")], []]
-        lines += status_lines(status, watch.plan, watch.plate.name) if status else [[(watch.trouble, "")]]
+        lines += tell(watch)
     return lines
 
 

@@ -19,8 +19,7 @@ long.
 def grant_resources(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     """Set threads, memory, time limit and runtime of every stage as the options say, by stage or by step."""
     grants = {slugify(name) if name else "": grant for name, grant in request.options.grants.items()}
-    homes = {stage.name: stage.name for stage in plan.stages}
-    homes |= {plan.steps[index].name: stage.name for stage in plan.stages for index in stage.steps}
+    homes = stages_by_name(plan)
     problems: list[HcsError] = [
         ConfigError(
             f"orchestration.stages names {name!r}, which is no stage or step.", hint=nearest(name, homes)
@@ -43,3 +42,9 @@ def grant_resources(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]
             stage = replace(stage, mem_mb=own.mem_mb)
         stages.append(stage)
     return replace(plan, stages=tuple(stages)), problems
+
+
+def stages_by_name(plan: Plan) -> dict[str, str]:
+    """What the configuration may call a stage, by its own name or that of one of its steps -> the stage."""
+    homes = {stage.name: stage.name for stage in plan.stages}
+    return homes | {plan.steps[index].name: stage.name for stage in plan.stages for index in stage.steps}

@@ -140,5 +140,9 @@ def _rule_values(stage: StagePlan) -> dict[str, object]:
         "stage": stage.name,
         "threads": stage.threads,
         # A resource costs Snakemake time for every job, so one that is 0 is left out.
-        "gpu": f"\n        gpu={stage.gpu},\n        gpu_mem_mb={stage.gpu_mem_mb}," if stage.gpu else "",
+        "gpu": _gpu(stage) if stage.gpu else "",
     }
+
+
+def _gpu(stage: StagePlan) -> str:
+    return f'\n        gpu={stage.gpu},\n        gpu_mem_mb=HCS.gpu_memory("{stage.name}"),'

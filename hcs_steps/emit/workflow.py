@@ -15,14 +15,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
+from hcs_steps.compile.plan import Plan, StagePlan
+from hcs_steps.emit.requests import Requests
 from hcs_steps.emit.rules import emit_rules, group_plans
 from hcs_steps.errors import HcsError
+from hcs_steps.learning.summary import Asked
 from hcs_steps.results import Results
-from hcs_steps.run._memory import OUT_OF_MEMORY
 from hcs_steps.run._processes import process_start
 from hcs_steps.run.measure import COMMIT, commit_state
-from hcs_steps.run.records import all_attempts, read_json
+from hcs_steps.run.records import all_attempts
 from hcs_steps.run.supervise import MAIN_PROCESS
 from hcs_steps.settings import WorkflowSettings, parse_settings
 
@@ -46,7 +47,6 @@ class Workflow:
         self.groups = group_plans(plans)
         self._attempts: dict[tuple[str, str], dict[str, int]] = {}
         self._jobs: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
-        self._out_of_memory: dict[tuple[str, str], dict[str, int]] = {}
 
     @property
     def targets(self) -> list[str]:
@@ -138,23 +138,26 @@ class Workflow:
         return text if plan.smart_caching else f"{text} at {self._now}"
 
     def memory(self, stage: str) -> Callable[[Any, int], int]:
-        """The function of a stage's rule that says how much memory (MB) a job asks for: what was predicted, and as
-        much again with every attempt, and for every time that one of its units has run out of it.
-        """
+        """The function of a stage's rule that says how much memory (MB) a job asks for."""
+        return self._requests.memory(stage)
 
-        def mem_mb(wildcards: Any, attempt: int) -> int:
-            folder = str(wildcards.results)
-            # The rule of a plate's page has no jobs to tell apart.
-            units = self.jobs(folder, stage).get(str(getattr(wildcards, "job", PLATE_UNIT)), ())
-            short = self._shortages(folder, stage)
-            more = max((short.get(unit, 0) for unit in units), default=0)
-            return self.plans[folder].stage(stage).mem_mb * (attempt + more)
-
-        return mem_mb
+    def gpu_memory(self, stage: str) -> Callable[[Any, int], int]:
+        """The function of a stage's rule that says how much memory of a device (MB) a job asks for."""
+        return self._requests.gpu_memory(stage)
 
     def runtime(self, stage: str) -> Callable[[Any, int], int]:
         """The function of a stage's rule that says for how long (minutes) a job asks; longer with every attempt."""
-        return lambda wildcards, attempt: self.plans[str(wildcards.results)].stage(stage).runtime * attempt
+        return self._requests.runtime(stage)
+
+    def expected_seconds(self, folder: str, stage: str, job: str) -> float | None:
+        """How long a job is expected to take, by what its units took before, else others like them; None if that is not
+        known.
+        """
+        return self._requests.seconds(folder, stage, job)
+
+    def asked(self, folder: str) -> dict[str, Asked]:
+        """What the most demanding job of each stage of a plate asks for at its first attempt."""
+        return self._requests.asked(folder)
 
     def write(self) -> None:
         """Put plans, inventories and rules on disk, where they are new."""
@@ -181,22 +184,15 @@ class Workflow:
         chosen = there if stage.scope == "plate" and jobs else [job for job in jobs if job in there]
         return [f"{folder}/jobs/{stage.name}/{name}.json" for name in chosen]
 
+    @cached_property
+    def _requests(self) -> Requests:
+        # A process that Snakemake spawns does not look at what was learned: its job has been given what it has.
+        return Requests(self.plans, self.jobs, self._failed, self.settings)
+
     def _failed(self, folder: str, stage: str) -> dict[str, int]:
         if (folder, stage) not in self._attempts:
             self._attempts[folder, stage] = all_attempts(Results(Path(folder)), stage)
         return self._attempts[folder, stage]
-
-    def _shortages(self, folder: str, stage: str) -> dict[str, int]:
-        """Unit -> how often it has run out of memory in a stage; read once."""
-        if (folder, stage) not in self._out_of_memory:
-            results = Results(Path(folder))
-            failures = {unit: read_json(results.failure(stage, unit)) for unit in self._failed(folder, stage)}
-            self._out_of_memory[folder, stage] = {
-                unit: self._failed(folder, stage)[unit]
-                for unit, failure in failures.items()
-                if failure and failure.get("kind") == OUT_OF_MEMORY
-            }
-        return self._out_of_memory[folder, stage]
 
     def _last_markers(self, folder: str, units: Sequence[str]) -> list[str]:
         """The markers of the jobs that the units' work ends with; what these need is made before."""

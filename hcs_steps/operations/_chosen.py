@@ -50,10 +50,15 @@ class PlateWatch:
         self._stamp: tuple[int, int] | None = None
 
     @property
+    def reader(self) -> StatusReader:
+        """What has read the last status."""
+        assert self._reader is not None
+        return self._reader
+
+    @property
     def plan(self) -> Plan:
         """The plan of the last status."""
-        assert self._reader is not None
-        return self._reader.plan
+        return self.reader.plan
 
     def read(self) -> PlateStatus | None:
         """The status now, or None if there is none; ``trouble`` then says why in one paragraph."""

@@ -44,7 +44,8 @@ class RunHooks:
             for folder in plans:
                 _wait_for_former_jobs(Results(Path(folder)), plans[folder])
             self.workflow.write()
-            self._keeper = Keeper(plans, limits, self.workflow.units)
+            asked = {folder: self.workflow.asked(folder) for folder in plans}
+            self._keeper = Keeper(plans, limits, self.workflow.units, asked)
             notes = self._keeper.start()
         except HcsError as error:
             self._release()

@@ -1,7 +1,7 @@
-"""Keeps run.json of every plate current while Snakemake runs, and stops the run where its limits say so.
+"""Keeps run.json and learned.json of every plate current while Snakemake runs, and stops it where its limits say so.
 
 It lives in the main Snakemake process and looks at the results only, so it is the same for every executor. It is the
-only writer of run.json.
+only writer of both.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from hcs_steps.compile.plan import Plan
 from hcs_steps.compile.stages import REPORT
+from hcs_steps.operations.learner import Learner
 from hcs_steps.operations.runs import (
     DIED,
     DONE,
@@ -36,6 +37,7 @@ from hcs_steps.operations.watching.status import PlateStatus, StatusReader
 from hcs_steps.results import Results
 
 if TYPE_CHECKING:
+    from hcs_steps.learning.summary import Asked
     from hcs_steps.run_settings import OrchestrationConfig
 
 INTERVAL_S = 2.0
@@ -45,15 +47,21 @@ SHARE = 0.05
 HEARTBEAT_S = 20.0
 """run.json is written at least so often, so that others can tell that the run goes on."""
 
+LEARN_S = 60.0
+"""So often it is summed up what units took, for a run that dies."""
+
 
 class Keeper:
-    """The runs of the plates of one Snakemake process; ``units`` are those that are asked for, where not all are."""
+    """The runs of the plates of one Snakemake process; ``units`` are those that are asked for, where not all are, and
+    ``asked`` what jobs ask for, by results folder and stage.
+    """
 
     def __init__(
         self,
         plans: Mapping[str, Plan],
         limits: OrchestrationConfig,
         units: Mapping[str, tuple[str, ...]] | None = None,
+        asked: Mapping[str, Mapping[str, Asked]] | None = None,
     ) -> None:
         self.plans = dict(plans)
         self.limits = limits
@@ -61,6 +69,10 @@ class Keeper:
         self.stopper = Stopper()
         self.runs: dict[str, PipelineRun] = {}
         self._readers = {folder: StatusReader(plan, Results(Path(folder))) for folder, plan in plans.items()}
+        self._learners = {
+            folder: Learner(plan, Results(Path(folder)), (asked or {}).get(folder, {}))
+            for folder, plan in plans.items()
+        }
         self._written: dict[str, float] = {}
         self._began = time.monotonic()
         self._ended = threading.Event()
@@ -93,6 +105,7 @@ class Keeper:
 
     def _keep(self) -> None:
         wait = INTERVAL_S
+        learned = time.monotonic()
         while not self._ended.wait(wait):
             started = time.perf_counter()
             for folder in self.plans:
@@ -101,6 +114,10 @@ class Keeper:
                 self._check_failures(folder, status)
             self._check_time()
             self._check_plates()
+            if time.monotonic() - learned > LEARN_S:
+                for folder, learner in self._learners.items():
+                    learner.write(self._readers[folder])
+                learned = time.monotonic()
             wait = max(INTERVAL_S, (time.perf_counter() - started) / SHARE)
 
     def _update(self, folder: str, status: PlateStatus) -> None:
@@ -175,6 +192,7 @@ class Keeper:
         else:
             state, reason = FAILED, _shortfall(run, success)
         self._write(folder, replace(run, state=state, reason=reason, end_time=now(), current_stage=""))
+        self._learners[folder].write(self._readers[folder])
 
 
 def told(run: PipelineRun, status: PlateStatus) -> PipelineRun:

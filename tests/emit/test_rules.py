@@ -108,4 +108,4 @@ def test_a_stage_on_a_gpu_asks_for_one_and_for_its_memory(make_plan: MakePlan) -
     plan = make_plan("a")
     stages = tuple(replace(stage, gpu=1, gpu_mem_mb=640) for stage in plan.stages)
     text = text_of({"r/1": replace(plan, stages=stages)})
-    assert "        gpu=1,\n        gpu_mem_mb=640,\n" in text
+    assert '        gpu=1,\n        gpu_mem_mb=HCS.gpu_memory("a"),\n' in text

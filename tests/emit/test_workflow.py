@@ -13,6 +13,8 @@ import pytest
 from hcs_steps.compile.plan import Plan
 from hcs_steps.compile.stages import REPORT
 from hcs_steps.emit.workflow import Workflow, load_workflow
+from hcs_steps.learning.needs import Needs
+from hcs_steps.learning.summary import Took, summarise, write_summary
 from hcs_steps.results import Results
 from hcs_steps.run.records import Failure, write_failure
 from hcs_steps.settings import parse_settings
@@ -192,3 +194,49 @@ def test_plates_that_differ_in_memory_alone_share_their_rules(make_plan: MakePla
     plan = make_plan("a")
     larger = replace(plan, stages=tuple(replace(stage, mem_mb=9000) for stage in plan.stages))
     assert [group.folders for group in Workflow({"r/1": plan, "r/2": larger}).groups] == [("r/1", "r/2")]
+
+
+def learned(plan: Plan, folder: Path) -> Plan:
+    """The plan with generous predictions, after a run in which every unit took 300 MB and 60 s."""
+    needs, stage = Needs(plan), plan.stage("a")
+    took = [Took(unit, needs.of(stage, unit), 300, None, 60) for unit in plan.units]
+    write_summary(Results(folder), summarise({"a": took}, {}))
+    return replace(plan, stages=tuple(replace(s, mem_mb=6400, runtime=90) for s in plan.stages))
+
+
+def test_the_main_process_asks_by_what_was_learned_and_its_children_need_not(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
+    folder = tmp_path.as_posix()
+    plan = learned(make_plan("a", wells=[f"A{number:02d}" for number in range(1, 13)]), tmp_path)
+    main = Workflow({folder: plan}, (), parse_settings({"plates": [{"path": "P1"}]}))
+    child = Workflow({folder: plan})
+    job = wildcards(folder)
+    assert 300 < main.memory("a")(job, 1) < 600
+    assert main.runtime("a")(job, 1) < 10
+    assert (child.memory("a")(job, 1), child.runtime("a")(job, 1)) == (6400, 90)
+    assert main.expected_seconds(folder, "a", "A01") == 60
+    assert main.expected_seconds(folder, "consolidate", "plate") is None
+    assert main.expected_seconds(folder, "a", "unknown") is None
+    assert main.asked(folder)["a"].mem_mb == main.memory("a")(job, 1)
+    assert main.asked(folder)["consolidate"].mem_mb == 6400
+
+
+def test_memory_that_the_configuration_sets_is_asked_for(make_plan: MakePlan, tmp_path: Path) -> None:
+    plan = learned(make_plan("a", wells=[f"A{number:02d}" for number in range(1, 13)]), tmp_path)
+    settings = parse_settings(
+        {"plates": [{"path": "P1"}], "orchestration": {"stages": {"a": {"mem_mb": 6400}}}}
+    )
+    assert Workflow({str(tmp_path): plan}, (), settings).memory("a")(wildcards(str(tmp_path)), 1) == 6400
+
+
+def test_what_was_learned_does_not_change_what_decides_about_a_rerun(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
+    settings, folder = parse_settings({"plates": [{"path": "P1"}]}), tmp_path.as_posix()
+    plan = make_plan("a", wells=[f"A{number:02d}" for number in range(1, 13)])
+    before = Workflow({folder: plan}, (), settings)
+    state, rules = before.job_state(folder, "a", "A01"), before.rules
+    after = Workflow({folder: learned(plan, tmp_path)}, (), settings)
+    assert after.job_state(folder, "a", "A01") == state
+    assert after.rules == rules

@@ -38,7 +38,7 @@ def find_leftovers(plan: Plan | None, results: Results) -> tuple[Leftover, ...]:
 def _top(survey: Survey) -> Iterator[Leftover]:
     results = survey.results
     known = {
-        results.plan, results.inventory, results.failures_table, results.run, results.runs_folder,
+        results.plan, results.inventory, results.failures_table, results.run, results.learned, results.runs_folder,
         results.outputs_index, results.lock, results.report, results.plate_map, results.images,
         results.plan_copy("x"), results.gate("x"), results.well_summary, results.record("x", "x"),
         results.running("x", "x"), results.failure("x", "x"), results.marker("x", "x"), results.log("x", "x"),

@@ -13,6 +13,7 @@ from hcs_steps.operations._alive import is_alive
 from hcs_steps.operations.watching._folders import JsonFolder
 from hcs_steps.results import Results
 from hcs_steps.run._record_shape import is_record
+from hcs_steps.run.devices import CPU
 from hcs_steps.run.plate import fingerprint_over
 from hcs_steps.run.records import sound_failure
 
@@ -27,11 +28,18 @@ _BLOCKING = frozenset({"failed", "died", "blocked"})
 
 @dataclass(frozen=True)
 class Done:
-    """What matters here of a record: its fingerprint, and when the unit started and ended (seconds since 1970)."""
+    """What matters here of a record: its fingerprint, and when the unit started and ended (seconds since 1970).
+
+    ``plan`` is the hash of the plan it was made with, ``host_mb`` the peak memory, ``gpu_mb`` that on a device (None
+    where it ran on none).
+    """
 
     fingerprint: str
     start: float
     end: float
+    plan: str = ""
+    host_mb: float = 0.0
+    gpu_mb: float | None = None
 
 
 def seconds_of(text: object) -> float:
@@ -149,7 +157,14 @@ class StageReader:
 def _parse_record(data: dict[str, Any] | None, path: Path) -> Done | None:
     if data is None or not is_record(data) or not data["success"]:
         return None
-    return Done(data["fingerprint"], seconds_of(data.get("start")), seconds_of(data.get("end")))
+    return Done(
+        data["fingerprint"],
+        seconds_of(data.get("start")),
+        seconds_of(data.get("end")),
+        data.get("plan", ""),
+        data.get("peak_host_mb", 0),
+        data.get("peak_gpu_mb", 0) if data.get("device", CPU) != CPU else None,
+    )
 
 
 def _parse_failure(data: dict[str, Any] | None, path: Path) -> dict[str, Any]:

@@ -122,6 +122,16 @@ class StatusReader:
         self._unit_basis: dict[str, int] | None = None
         self._unit_states: dict[str, UnitState] = {}
 
+    @property
+    def records(self) -> dict[str, Mapping[str, Done]]:
+        """Stage -> unit -> its record, as of the last `read`; also those that the plan does not ask for any more."""
+        return {name: reader.records.items for name, reader in self._readers.items()}
+
+    @property
+    def version(self) -> int:
+        """Counts up when records have changed."""
+        return sum(reader.records.version for reader in self._readers.values())
+
     def read(self) -> PlateStatus:
         """The status now. What is damaged or missing in the results counts as absent."""
         now = time.time()

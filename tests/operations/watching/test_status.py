@@ -357,7 +357,13 @@ def test_lengths_of_time(seconds, text):
 
 
 def asked(*plates, **values):
-    defaults = {"json": False, "watch": False, "full": False, "config": "config/config.yaml"}
+    defaults = {
+        "json": False,
+        "watch": False,
+        "efficiency": False,
+        "full": False,
+        "config": "config/config.yaml",
+    }
     return Namespace(plates=list(plates), **(defaults | values))
 
 

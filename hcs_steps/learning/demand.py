@@ -1,0 +1,69 @@
+"""What to ask for when it is known what others took: the largest that was measured, and a margin.
+
+No share of the measured ones is left out, since every unit that gets too little is computed twice. The margin shrinks
+with the number of units that were measured: the next one of n + 1 is the largest with a chance of 1 / (n + 1).
+"""
+
+from __future__ import annotations
+
+import math
+
+from hcs_steps.compile.grants import MARGIN_MINUTES
+from hcs_steps.compile.memory import GPU_BASE_MB
+from hcs_steps.compile.process_memory import BASE_MB
+from hcs_steps.learning.measured import Measured
+
+ENOUGH = 8
+"""With fewer units measured, what was predicted is asked for, unless more was measured."""
+AROUND_MB = 130
+"""What a cluster counts besides the process of a unit: two Snakemake processes of 65 MB each."""
+SLOWER = 2.0
+"""Another machine, or a busy disk, may take so many times as long."""
+STEP_MB = 32
+"""Memory is asked for in multiples of this, as it is predicted."""
+
+
+def margin(count: int) -> float:
+    """Times the largest of ``count`` measured figures: 1.5 for one, 1.24 for 8, 1.12 for 384."""
+    return 1.1 + 0.4 / math.sqrt(count)
+
+
+def is_enough(measured: Measured | None, scope: str) -> bool:
+    """Whether so much was measured that less than predicted may be asked for. A plate's stage runs but once."""
+    return measured is not None and measured.count >= (1 if scope == "plate" else ENOUGH)
+
+
+def host_mb(predicted: int, measured: Measured | None, scope: str) -> int:
+    """MB of memory of a job. Never below what was measured, with its margin, nor what any process takes; above the
+    prediction only if that is too little.
+    """
+    if measured is None:
+        return predicted
+    if not is_enough(measured, scope):
+        return max(predicted, _rounded(measured.host_mb.largest * margin(ENOUGH)))
+    least = max(BASE_MB, measured.host_mb.largest * margin(measured.count))
+    return max(_rounded(least), min(_rounded(least + AROUND_MB), predicted))
+
+
+def gpu_mb(predicted: int, measured: Measured | None, scope: str) -> int:
+    """MB of memory of a job on its device, from those units that ran on one; a record does not count the context."""
+    if measured is None or not measured.on_device or not predicted:
+        return predicted
+    if scope == "unit" and measured.on_device < ENOUGH:
+        return max(predicted, _rounded(GPU_BASE_MB + measured.gpu_mb.largest * margin(ENOUGH)))
+    return _rounded(GPU_BASE_MB + measured.gpu_mb.largest * margin(measured.on_device))
+
+
+def minutes(predicted: int, measured: Measured | None, scope: str, units: int) -> int:
+    """Minutes of a job of so many units: what nine of ten units do not exceed for each, once the slowest one on top,
+    on a machine that is slower, and the time to start.
+    """
+    if measured is None:
+        return predicted
+    seconds = SLOWER * (measured.seconds.largest + (units - 1) * measured.seconds.high)
+    needed = math.ceil(seconds / 60) + MARGIN_MINUTES
+    return needed if is_enough(measured, scope) else max(predicted, needed)
+
+
+def _rounded(mb: float) -> int:
+    return math.ceil(mb / STEP_MB) * STEP_MB
