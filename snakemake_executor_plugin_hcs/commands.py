@@ -25,7 +25,7 @@ def runner_arguments(job: Any, workflow: Any) -> list[str] | None:
         workflow.deployment_settings.deployment_method,
         job.is_shadow,
         job.benchmark,
-        job.rule.cache,
+        workflow.workflow_settings.cache,
         job.rule.group,
         job.env_modules,
         job.resources.get("shell_exec"),

@@ -15,6 +15,7 @@ from hcs_steps.results import Results
 if TYPE_CHECKING:
     from hcs_steps.compile.plan import Plan
     from hcs_steps.run._link import Link
+    from hcs_steps.run.kept import KeptRunners
     from hcs_steps.run.outcome import Outcome
 
 
@@ -28,20 +29,26 @@ def run(arguments: argparse.Namespace) -> int:
         return _debug(arguments)
     from hcs_steps.run.supervise import supervise
 
-    return supervise(lambda _, link: run_units(arguments, link), {})
+    return supervise(lambda _, link: _run_alone(arguments, link), {})
 
 
-def run_units(arguments: argparse.Namespace, link: Link) -> tuple[int, str]:
+def _run_alone(arguments: argparse.Namespace, link: Link) -> tuple[int, str]:
+    from hcs_steps.run.kept import KeptRunners
+
+    return run_units(arguments, link, KeptRunners())
+
+
+def run_units(arguments: argparse.Namespace, link: Link, kept: KeptRunners) -> tuple[int, str]:
     """What the process does that is watched: the units that none before it has ended, and, after the last, the marker.
 
-    Returns the exit code, and what is to be said on the terminal.
+    Returns the exit code, and what is to be said on the terminal. ``kept`` is what earlier jobs of the process left.
     """
-    from hcs_steps.compile.plan import Plan
     from hcs_steps.compile.stages import REPORT
     from hcs_steps.run.records import write_marker
-    from hcs_steps.run.runner import Runner
 
-    plan = Plan.load(arguments.plan)
+    log = arguments.log or ""
+    runner = kept.runner(Path(arguments.plan), log=log, force=arguments.force, link=link)
+    plan = runner.plan
     stage = plan.stage(arguments.stage)
     units = _units(plan, arguments)
     outcome, is_first = link.outcome, link.death is None and not link.withdraw
@@ -51,9 +58,7 @@ def run_units(arguments: argparse.Namespace, link: Link) -> tuple[int, str]:
         os.dup2(sys.stdout.fileno(), 1)
         os.dup2(sys.stderr.fileno(), 2)
         link.has_log = True
-    results, log = Results(Path(arguments.plan).parent), arguments.log or ""
-    link.runs(stage, results, log)
-    runner = Runner(plan, results, log=log, force=arguments.force, link=link)
+    link.runs(stage, runner.results, log)
     if link.withdraw:
         runner.withdraw(stage, link.withdraw)
         return 0, ""

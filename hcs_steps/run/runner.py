@@ -7,6 +7,7 @@ nothing else.
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ from hcs_steps.run.made import Made
 from hcs_steps.run.measure import environment, peak_host_mb, reset_peak
 from hcs_steps.run.outcome import Death, Outcome
 from hcs_steps.run.plate import plate_fingerprint, run_plate_stage
+from hcs_steps.run.preload import unneeded_mb
 from hcs_steps.run.publish import compute_unit
 from hcs_steps.run.records import (
     Failure,
@@ -74,6 +76,13 @@ class Runner:
         self.link = link
         self._stores: dict[int, Any] = {}
         self._planes: dict[str, Any] = {}
+
+    def for_job(self, *, log: str, force: bool, link: Link | None) -> Runner:
+        """One for another job, with the same stores."""
+        runner = copy.copy(self)
+        runner.log, runner.force, runner.link = log, force, link
+        runner.skip_finished = self.plan.smart_caching and not force
+        return runner
 
     def run(self, stage: StagePlan, units: Sequence[str]) -> Outcome:
         """Run the stage over the units, one after the other."""
@@ -162,7 +171,7 @@ class Runner:
             seconds={name: round(seconds, 4) for name, seconds in result.seconds.items()},
             items_processed=result.items,
             items_failed=0,
-            peak_host_mb=peak_host_mb(),
+            peak_host_mb=peak_host_mb() - unneeded_mb(stage.packages),
             peak_gpu_mb=peak_gpu_mb(device),
             device=device,
             published=tuple(result.published),

@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 
 class Pool:
@@ -101,12 +100,17 @@ class Pool:
             threads = dict.fromkeys(_THREADS, str(self._threads))
             with other:
                 self._server = subprocess.Popen(
-                    [sys.executable, "-m", "hcs_steps.warm.server", str(other.fileno())],
+                    [
+                        sys.executable,
+                        "-m",
+                        "hcs_steps.warm.server",
+                        str(other.fileno()),
+                        json.dumps(self._loads),
+                    ],
                     pass_fds=[other.fileno()],
                     stdin=subprocess.DEVNULL,
                     env={**os.environ, **threads},
                 )
-            own.sendall(json.dumps(self._loads).encode() + b"\n")
             self._control = own
         return self._control
 

@@ -1,7 +1,8 @@
-"""``python -m hcs_steps.warm.server FD``: the process that has loaded what jobs need, and forks those that take them.
+"""``python -m hcs_steps.warm.server FD LOADS``: what jobs need is loaded, and those who take them forked.
 
 It runs no job itself and starts no thread, so that forking it is safe at any time. For every socket that it is sent it
-forks a process that serves it (`hcs_steps.run.supervise.serve`). It ends when its own socket, FD, is closed.
+forks a process that serves it (`hcs_steps.run.supervise.serve`). It ends when its own socket, FD, is closed. LOADS are
+the arguments of `hcs_steps.run.preload.preload`, as JSON.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from hcs_steps.cli import build_parser
 from hcs_steps.commands.step import run_units
 from hcs_steps.run._asked import ENDING
 from hcs_steps.run._link import Link
+from hcs_steps.run.kept import KeptRunners
 from hcs_steps.run.preload import preload
 from hcs_steps.run.supervise import serve
 
 _parser: argparse.ArgumentParser = build_parser()
+_kept = KeptRunners()
 
 
 def run_command(request: dict[str, Any], link: Link) -> tuple[int, str]:
@@ -30,18 +33,17 @@ def run_command(request: dict[str, Any], link: Link) -> tuple[int, str]:
         arguments = _parser.parse_args(request["command"])
     except SystemExit as error:  # it has said why
         return int(error.code or 0), ""
-    return run_units(arguments, link)
+    return run_units(arguments, link, _kept)
 
 
 def main() -> None:
-    """Load what the first message names; then one process for each socket that comes."""
+    """Load what jobs need; then one process for each socket that comes."""
     control = socket.socket(fileno=int(sys.argv[1]))
     # Who ends the run with a signal to the whole group means the jobs; this one goes with its socket.
     before = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGCHLD)}
     for number in before:
         signal.signal(number, signal.SIG_IGN)
-    with control.makefile("rb") as lines:
-        preload(**json.loads(lines.readline()))
+    preload(**json.loads(sys.argv[2]))
     while True:
         _, sockets, _, _ = socket.recv_fds(control, 1, 1)
         if not sockets:
