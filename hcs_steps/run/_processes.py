@@ -98,6 +98,17 @@ def kill_family(leader: int, since: float, spare: Collection[int]) -> None:
         time.sleep(0.01)
 
 
+def reap_orphans(spare: Collection[int]) -> None:
+    """Let go of processes that `adopt_orphans` has brought here and that have ended; ``spare`` are other children."""
+    if not hasattr(os, "waitid"):  # and no orphans come here, on macOS
+        return
+    with suppress(ChildProcessError):
+        while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if found.si_pid in spare:
+                return
+            os.waitpid(found.si_pid, 0)
+
+
 class Guard:
     """A tiny process that kills a group of processes when the one that made it dies, however that dies."""
 

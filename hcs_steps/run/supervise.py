@@ -203,12 +203,13 @@ class Watcher:
         return end
 
     def _look_after_idle(self) -> None:
-        """Forget a worker that has ended while it had nothing to do."""
+        """Forget a worker that has ended while it had nothing to do, and what workers before it have left."""
         if self._idle is not None:
             self._reap(self._idle)
             if self._idle.status is not None:
                 self._end(self._idle)
                 self._idle = None
+        processes.reap_orphans({self._guard.pid, *([self._idle.pid] if self._idle else [])})
 
     def _fork(self) -> _Worker:
         reading, writing = os.pipe()
