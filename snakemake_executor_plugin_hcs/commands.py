@@ -14,29 +14,33 @@ _QUOTED = re.compile(r"'[^']*'")
 _SPECIAL = re.compile(r"""[\\"'`$&|;<>(){}\[\]*?!#~\n]""")
 
 
+def plain_step(command: str) -> list[str] | None:
+    """The arguments of ``hcs`` if a command is nothing but one ``hcs step`` without a debugger; else None."""
+    words = command.strip()
+    if not words.startswith("hcs step ") or _SPECIAL.search(_QUOTED.sub("", words)):
+        return None
+    arguments = shlex.split(words)[1:]
+    return None if "--debug" in arguments else arguments
+
+
 def runner_arguments(job: Any, workflow: Any) -> list[str] | None:
-    """The arguments of ``hcs`` if the job is nothing but one ``hcs step`` without a debugger; else None."""
+    """The arguments of ``hcs`` if running a job is nothing but running one ``hcs step``; else None."""
     from snakemake.shell import shell
 
-    command = job.shellcmd if not job.is_group() and job.is_shell else None
-    if command is None or not command.lstrip().startswith("hcs step "):
+    if job.is_group() or not job.is_shell:
         return None
     beside = (
         workflow.deployment_settings.deployment_method,
+        workflow.workflow_settings.cache,
+        workflow.execution_settings.debug,
         job.is_shadow,
         job.benchmark,
-        workflow.workflow_settings.cache,
-        job.rule.group,
         job.env_modules,
         job.resources.get("shell_exec"),
         shell._process_prefix,
         shell._process_suffix,
-        workflow.execution_settings.debug,
     )
-    if any(beside) or _SPECIAL.search(_QUOTED.sub("", command)):
-        return None
-    arguments = shlex.split(command)[1:]
-    return None if "--debug" in arguments else arguments
+    return None if any(beside) else plain_step(job.shellcmd)
 
 
 def without_default_rate_limit(workflow: Any) -> None:
