@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hcs_steps.compile.plan import Plan, StagePlan
-from hcs_steps.emit.requests import Requests
+from hcs_steps.emit.requests import Requests, signed
 from hcs_steps.emit.rules import emit_rules, group_plans
 from hcs_steps.errors import HcsError
 from hcs_steps.learning.summary import Asked
@@ -98,11 +98,11 @@ class Workflow:
 
     def inputs(self, stage: str) -> Callable[[Any], list[str]]:
         """The input function of a stage's rule."""
-        return lambda wildcards: self.markers(str(wildcards.results), stage, str(wildcards.job))
+        return signed(lambda wildcards: self.markers(str(wildcards.results), stage, str(wildcards.job)))
 
     def fingerprint(self, stage: str) -> Callable[[Any], str]:
         """The function of a stage's rule that gives what decides whether a job runs again."""
-        return lambda wildcards: self.job_state(str(wildcards.results), stage, str(wildcards.job))
+        return signed(lambda wildcards: self.job_state(str(wildcards.results), stage, str(wildcards.job)))
 
     def markers(self, folder: str, stage: str, job: str) -> list[str]:
         """The markers that a job waits for.
