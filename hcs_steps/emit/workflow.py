@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -62,6 +62,17 @@ class Workflow:
             for folder in self.plans
             for file in (f"{folder}/report.html", f"{folder}/jobs/{FINISH}.json")
         ]
+
+    def plans_of(self, batch: Any) -> dict[str, Plan]:
+        """The plates that Snakemake's ``--batch all=i/n`` is for (None: no batch, so all of them)."""
+        if batch is None or batch.rulename != "all":
+            return dict(self.plans)
+        chosen = batch.get_batch(self.targets)
+        return {
+            folder: plan
+            for folder, plan in self.plans.items()
+            if any(target.startswith(f"{folder}/") for target in chosen)
+        }
 
     @cached_property
     def units(self) -> dict[str, tuple[str, ...]]:
@@ -159,13 +170,16 @@ class Workflow:
         """What the most demanding job of each stage of a plate asks for at its first attempt."""
         return self._requests.asked(folder)
 
-    def write(self) -> None:
-        """Put plans, inventories and rules on disk, where they are new."""
+    def write(self, folders: Collection[str] | None = None) -> None:
+        """Put plans and inventories of these plates (None: all), and the rules, on disk, where they are new."""
         from hcs_steps.emit.wells import write_well_map
         from hcs_steps.plate import holds_inventory, write_inventory
         from hcs_steps.storage.atomic import update_text, write_text
 
+        folders = self.plans if folders is None else folders
         for item in self.prepared:
+            if item.results.root.as_posix() not in folders:
+                continue
             if item.is_new or (item.well_map.columns and not item.results.plate_map.is_file()):
                 write_well_map(item.well_map, item.results, item.plan.tables_folder)
             if item.is_new or not holds_inventory(item.results.inventory, item.inventory):
@@ -175,7 +189,7 @@ class Workflow:
             copy = item.results.plan_copy(item.plan.hash)
             if not copy.is_file():
                 write_text(copy, item.plan.to_json())
-        for folder in sorted({Path(folder).parent for folder in self.plans}):
+        for folder in sorted({Path(folder).parent for folder in folders}):
             update_text(folder / "rules.smk", self.rules)
 
     def _markers(self, folder: str, stage: StagePlan, jobs: list[str]) -> list[str]:
