@@ -50,7 +50,7 @@ def run_by_plate(request: Request, at_once: int) -> int:
     def one(name: str) -> None:
         left = None if end is None else end - time.monotonic()
         bad = any(code not in (DONE, NOT_STARTED) for code in codes.values())
-        if calls.stopped or (bad and not settings.orchestration.continue_on_error):
+        if calls.is_stopped() or (bad and not settings.orchestration.continue_on_error):
             return
         if left is not None and left <= 0:
             codes[name] = TIME_LIMIT

@@ -21,32 +21,46 @@ class Calls:
     """The calls that go on. After a signal they are ended within 10 s, and no other one is begun."""
 
     def __init__(self) -> None:
-        self.stopped = False
+        self._stopped = False
         self._live: set[subprocess.Popen[str]] = set()
+
+    def is_stopped(self) -> bool:
+        """Whether a signal has come."""
+        return self._stopped
 
     def run(self, command: Sequence[str], name: str = "") -> int:
         """Call it in a process group of its own and wait for its end; returns the exit code. With a ``name``, all that
         it prints is printed line by line behind that. May be called in several threads.
         """
-        if self.stopped:
+        if self.is_stopped():
             return INTERRUPTED
-        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if name else {}
-        process = subprocess.Popen(command, process_group=0, text=True, errors="replace", **output)
+        process = subprocess.Popen(
+            command,
+            process_group=0,
+            text=True,
+            errors="replace",
+            stdout=subprocess.PIPE if name else None,
+            stderr=subprocess.STDOUT if name else None,
+        )
         self._live.add(process)
-        if self.stopped:  # since it was begun
+        if self.is_stopped():  # since it was begun
             self._end(process)
         for line in process.stdout or ():
             print(f"{name}: {line}", end="", flush=True)
         code = process.wait()
         self._live.discard(process)
-        if self.stopped:
+        if self.is_stopped():
             return INTERRUPTED
         return code if code in KNOWN else 1
 
     @contextmanager
     def signals(self) -> Iterator[None]:
         """Signals to this process are passed on to the calls as long as the block goes on; in the main thread only."""
-        asked = {signal.SIGINT: self._pass_on, signal.SIGTERM: self._pass_on, signal.SIGHUP: self._pass_on}
+        asked: dict[int, Any] = {
+            signal.SIGINT: self._pass_on,
+            signal.SIGTERM: self._pass_on,
+            signal.SIGHUP: self._pass_on,
+        }
         with _handlers({**asked, signal.SIGALRM: self._give_up}) as ours:
             try:
                 yield
@@ -55,8 +69,8 @@ class Calls:
                     signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _pass_on(self, number: int, frame: Any) -> None:
-        if not self.stopped:
-            self.stopped = True
+        if not self._stopped:
+            self._stopped = True
             signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
             for process in tuple(self._live):
                 self._end(process)
