@@ -27,7 +27,7 @@ include: "rules/finish.smk"
 
 
 onstart:
-    RUN.start()
+    RUN.start(workflow.dag_settings.batch)
 
 
 onsuccess:

@@ -91,11 +91,11 @@ def timed(action: Callable) -> tuple:
     return time.perf_counter() - started, result
 
 
-def pipeline() -> str:
-    """Seven steps that each write their images."""
-    steps = "".join(f"  - {{name: step{n}, func: stack_percentile_normalize}}\n" for n in range(1, STEPS + 1))
+def pipeline(count: int = STEPS) -> str:
+    """So many steps that each write their images."""
+    steps = "".join(f"  - {{name: step{n}, func: stack_percentile_normalize}}\n" for n in range(1, count + 1))
     return (
-        "name: seven\nconfig:\n  vfs: {intermediate_backend: disk, materialization_backend: disk}\nsteps:\n"
+        "name: many\nconfig:\n  vfs: {intermediate_backend: disk, materialization_backend: disk}\nsteps:\n"
         + steps
     )
 

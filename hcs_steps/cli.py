@@ -69,6 +69,14 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--until", metavar="STAGE", help="stop after this stage")
     run.add_argument("--force", action="store_true", help="compute again what is up to date")
     run.add_argument("--timeout", metavar="TIME", help="stop after this time, e.g. 90m or 12h (exit code 3)")
+    run.add_argument(
+        "--by-plate",
+        nargs="?",
+        const=1,
+        type=_positive,
+        metavar="N",
+        help="a Snakemake for each plate, N at a time (default: 1), so that many plates are planned in little memory",
+    )
 
     retry = _add(commands, "retry", "run", "run again exactly what failed, and what depends on it", "retry")
     _launching(retry)
@@ -245,6 +253,13 @@ def _add(
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)  # type: ignore[attr-defined]
     parser.set_defaults(module=module, function=function)
     return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
 
 
 def _launching(parser: argparse.ArgumentParser) -> None:

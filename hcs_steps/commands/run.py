@@ -10,6 +10,7 @@ from typing import Any
 
 from hcs_steps.compile.plan import PLATE_UNIT, Plan
 from hcs_steps.emit.configured import configured_plates
+from hcs_steps.operations.by_plate import run_by_plate
 from hcs_steps.operations.launch import Request, configured
 from hcs_steps.operations.launch import run as launch
 from hcs_steps.operations.watching.status import StatusReader
@@ -18,7 +19,8 @@ from hcs_steps.plate import compact_wells, expand_wells, sort_wells
 
 def run(arguments: argparse.Namespace) -> int:
     """Run plates, or a part of the work."""
-    return launch(_request(arguments))
+    request = _request(arguments)
+    return run_by_plate(request, arguments.by_plate) if arguments.by_plate else launch(request)
 
 
 def retry(arguments: argparse.Namespace) -> int:

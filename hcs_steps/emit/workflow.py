@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hcs_steps.compile.plan import Plan, StagePlan
-from hcs_steps.emit.requests import Requests
+from hcs_steps.emit.requests import Requests, signed
 from hcs_steps.emit.rules import emit_rules, group_plans
 from hcs_steps.errors import HcsError
 from hcs_steps.learning.summary import Asked
@@ -63,6 +63,17 @@ class Workflow:
             for file in (f"{folder}/report.html", f"{folder}/jobs/{FINISH}.json")
         ]
 
+    def plans_of(self, batch: Any) -> dict[str, Plan]:
+        """The plates that Snakemake's ``--batch all=i/n`` is for (None: no batch, so all of them)."""
+        if batch is None or batch.rulename != "all":
+            return dict(self.plans)
+        chosen = batch.get_batch(self.targets)
+        return {
+            folder: plan
+            for folder, plan in self.plans.items()
+            if any(target.startswith(f"{folder}/") for target in chosen)
+        }
+
     @cached_property
     def units(self) -> dict[str, tuple[str, ...]]:
         """Results folder -> units that are asked for; empty if all are."""
@@ -98,11 +109,11 @@ class Workflow:
 
     def inputs(self, stage: str) -> Callable[[Any], list[str]]:
         """The input function of a stage's rule."""
-        return lambda wildcards: self.markers(str(wildcards.results), stage, str(wildcards.job))
+        return signed(lambda wildcards: self.markers(str(wildcards.results), stage, str(wildcards.job)))
 
     def fingerprint(self, stage: str) -> Callable[[Any], str]:
         """The function of a stage's rule that gives what decides whether a job runs again."""
-        return lambda wildcards: self.job_state(str(wildcards.results), stage, str(wildcards.job))
+        return signed(lambda wildcards: self.job_state(str(wildcards.results), stage, str(wildcards.job)))
 
     def markers(self, folder: str, stage: str, job: str) -> list[str]:
         """The markers that a job waits for.
@@ -159,13 +170,16 @@ class Workflow:
         """What the most demanding job of each stage of a plate asks for at its first attempt."""
         return self._requests.asked(folder)
 
-    def write(self) -> None:
-        """Put plans, inventories and rules on disk, where they are new."""
+    def write(self, folders: Collection[str] | None = None) -> None:
+        """Put plans and inventories of these plates (None: all), and the rules, on disk, where they are new."""
         from hcs_steps.emit.wells import write_well_map
         from hcs_steps.plate import holds_inventory, write_inventory
         from hcs_steps.storage.atomic import update_text, write_text
 
+        folders = self.plans if folders is None else folders
         for item in self.prepared:
+            if item.results.root.as_posix() not in folders:
+                continue
             if item.is_new or (item.well_map.columns and not item.results.plate_map.is_file()):
                 write_well_map(item.well_map, item.results, item.plan.tables_folder)
             if item.is_new or not holds_inventory(item.results.inventory, item.inventory):
@@ -175,7 +189,7 @@ class Workflow:
             copy = item.results.plan_copy(item.plan.hash)
             if not copy.is_file():
                 write_text(copy, item.plan.to_json())
-        for folder in sorted({Path(folder).parent for folder in self.plans}):
+        for folder in sorted({Path(folder).parent for folder in folders}):
             update_text(folder / "rules.smk", self.rules)
 
     def _markers(self, folder: str, stage: StagePlan, jobs: list[str]) -> list[str]:

@@ -27,23 +27,26 @@ class RunHooks:
 
     def __init__(self, workflow: Workflow) -> None:
         self.workflow = workflow
+        self._plans: Mapping[str, Plan] = {}
         self._locks: list[Any] = []
         self._keeper: Keeper | None = None
 
-    def start(self) -> None:
-        """Claim the results, write the plans, and keep run.json from now on. Ends the process with one paragraph and
-        exit code 2 if that cannot be done.
+    def start(self, batch: Any = None) -> None:
+        """Claim the results, write the plans, and keep run.json from now on; of the plates of a ``batch`` of rule all
+        only, where Snakemake is asked for one. Ends the process with one paragraph and exit code 2 if that cannot be
+        done.
         """
         from hcs_steps.operations.keeper import Keeper
         from hcs_steps.run_settings import OrchestrationConfig
 
-        plans, settings = self.workflow.plans, self.workflow.settings
+        self._plans = plans = self.workflow.plans_of(batch)
+        settings = self.workflow.settings
         limits = settings.orchestration if settings else OrchestrationConfig()
         try:
             self._locks = [claim(Results(Path(folder))) for folder in sorted(plans)]
             for folder in plans:
                 _wait_for_former_jobs(Results(Path(folder)), plans[folder])
-            self.workflow.write()
+            self.workflow.write(plans)
             asked = {folder: self.workflow.asked(folder) for folder in plans}
             self._keeper = Keeper(plans, limits, self.workflow.units, asked)
             notes = self._keeper.start()
@@ -52,7 +55,7 @@ class RunHooks:
             refuse(error)
         for note in notes:
             _say(note)
-        _say(_announcement(plans), hcs_plates=dict(plans), hcs_units=self.workflow.units)
+        _say(_announcement(plans), hcs_plates=plans, hcs_units=self.workflow.units)
 
     def end(self, success: bool) -> None:
         """Close the runs, write what there is, tell who wants to know. Ends the process where the exit code is not
@@ -66,7 +69,7 @@ class RunHooks:
             return
         self._release()
         code, runs = self._keeper.end(success)
-        for folder, plan in self.workflow.plans.items():
+        for folder, plan in self._plans.items():
             try:
                 write_outputs(plan, Results(Path(folder)), run_id=runs[folder].run_id)
             except HcsError as error:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +12,11 @@ from typing import Any
 from hcs_steps.compile.plan import PLATE_UNIT, Plan
 from hcs_steps.emit.prepare import prepare_plates
 from hcs_steps.errors import ConfigError
-from hcs_steps.operations.stopping import INTERRUPTED, TIME_LIMIT
+from hcs_steps.operations.calls import Calls
 from hcs_steps.results import Results
 from hcs_steps.run.claim import claim
 from hcs_steps.run.records import forget, open_failures
 from hcs_steps.settings import WorkflowSettings, load_settings, parse_settings
-
-PATIENCE_S = 8.0
-"""Snakemake is given so long to end its jobs before everything is killed."""
 
 TRIED_AGAIN = frozenset({"out of memory", "time limit", "died"})
 """Kinds of failures that more memory, or just another attempt, may mend."""
@@ -56,17 +49,22 @@ class Request:
         return {**self.changes, **{key: value for key, value in chosen.items() if value is not None}}
 
 
-def run(request: Request) -> int:
-    """Run it in the working directory; returns the exit code. `ConfigError` if it cannot start."""
+def run(request: Request, calls: Calls | None = None, name: str = "") -> int:
+    """Run it in the working directory; returns the exit code. `ConfigError` if it cannot start.
+
+    ``calls`` are those that a signal ends together; with a ``name``, what is printed is printed behind that.
+    """
+    calls = calls or Calls()
     settings = configured(request)
     if request.force and not request.dry_run:
         forget_results(settings, request)
-    code = _snakemake(request, settings.orchestration.retries)
-    for _ in range(settings.orchestration.retries):
+    retries = settings.orchestration.retries
+    code = _snakemake(request, retries, calls, name)
+    for _ in range(retries):
         if request.dry_run or code != 1 or not _worth_another_try(settings):
             break
         print("hcs run: trying again what died, ran out of memory or took too long.", file=sys.stderr)
-        code = _snakemake(replace(request, force=False), settings.orchestration.retries)
+        code = _snakemake(replace(request, force=False), retries, calls, name)
     return code
 
 
@@ -152,46 +150,11 @@ def command(request: Request, retries: int = 0) -> list[str]:
     return words
 
 
-def _snakemake(request: Request, retries: int) -> int:
-    """One call of Snakemake, in a process group of its own; signals are passed on, and end it within 10 s."""
+def _snakemake(request: Request, retries: int, calls: Calls, name: str) -> int:
+    """One call of Snakemake."""
     _check_folder()
-    process = subprocess.Popen(command(request, retries), process_group=0)
-    caught: list[int] = []
-
-    def pass_on(number: int, frame: Any) -> None:
-        if not caught:
-            caught.append(number)
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-            signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
-
-    def give_up(number: int, frame: Any) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-    with _handlers(
-        {signal.SIGINT: pass_on, signal.SIGTERM: pass_on, signal.SIGHUP: pass_on, signal.SIGALRM: give_up}
-    ):
-        code = process.wait()
-        signal.setitimer(signal.ITIMER_REAL, 0)
-    if caught:
-        return INTERRUPTED
-    return code if code in (0, 1, 2, TIME_LIMIT, INTERRUPTED) else 1
-
-
-@contextmanager
-def _handlers(handlers: Mapping[int, Any]) -> Iterator[None]:
-    former = {}
-    try:
-        for number, handler in handlers.items():
-            former[number] = signal.signal(number, handler)
-    except ValueError:  # not the main thread of this process: signals go where they went
-        pass
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+    with calls.signals():
+        return calls.run(command(request, retries), name)
 
 
 def _check_folder() -> None:

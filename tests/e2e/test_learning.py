@@ -6,7 +6,10 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from e2e_lab import Lab, small_plate, three_stages
+
+pytestmark = pytest.mark.e2e
 
 WELLS = [f"A{number:02d}" for number in range(1, 9)]
 
