@@ -29,13 +29,19 @@ from hcs_steps.settings import WorkflowSettings, parse_settings
 FINISH = "finish"
 """The rule that turns open failures into the exit code."""
 
+AROUND_MB = 384
+"""Memory (MB) of what a job of a cluster holds beside `hcs step`: two Snakemake processes of 165 and some shells."""
+
 
 class Workflow:
     """The plans of a workflow, by results folder, as rules need them.
 
     Everything a rule asks for is answered from what was there when the workflow was loaded: Snakemake may
-    ask again after a job has run, and must get the same answer.
+    ask again after a job has run, and must get the same answer. ``on_cluster`` is for the Snakefile to set: whether
+    jobs run elsewhere than below this process, which Snakemake knows when the first one is about to start.
     """
+
+    on_cluster: Callable[[], bool] = staticmethod(lambda: False)
 
     def __init__(
         self, plans: Mapping[str, Plan], prepared: Any = (), settings: WorkflowSettings | None = None
@@ -139,7 +145,8 @@ class Workflow:
 
     def memory(self, stage: str) -> Callable[[Any, int], int]:
         """The function of a stage's rule that says how much memory (MB) a job asks for: what was predicted, and as
-        much again with every attempt, and for every time that one of its units has run out of it.
+        much again with every attempt, and for every time that one of its units has run out of it. On a cluster, where
+        all processes of the job count, what is around it comes on top.
         """
 
         def mem_mb(wildcards: Any, attempt: int) -> int:
@@ -148,7 +155,8 @@ class Workflow:
             units = self.jobs(folder, stage).get(str(getattr(wildcards, "job", PLATE_UNIT)), ())
             short = self._shortages(folder, stage)
             more = max((short.get(unit, 0) for unit in units), default=0)
-            return self.plans[folder].stage(stage).mem_mb * (attempt + more)
+            around = AROUND_MB if self.on_cluster() else 0
+            return self.plans[folder].stage(stage).mem_mb * (attempt + more) + around
 
         return mem_mb
 

@@ -26,7 +26,10 @@ NODES = ("hcs1", "hcs2")
 """Both are this machine; the first has the GPUs."""
 GPUS = 2
 CPUS_PER_NODE = 4
-ENVIRONMENT = {"SLURM_CONF": str(HOME / "slurm.conf")}
+ENVIRONMENT = {
+    "SLURM_CONF": str(HOME / "slurm.conf"),
+    "PATH": os.pathsep.join([str(HOME / "bin"), *os.environ["PATH"].split(os.pathsep)]),
+}
 
 PACKAGES = {
     "munged": "munge",
@@ -82,6 +85,11 @@ JobRequeue=0
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 DefMemPerCPU=500 State=UP
 PartitionName=gpu Nodes={gpu_node} MaxTime=INFINITE DefaultTime=60 DefMemPerCPU=500 State=UP
 """
+# Snakemake's Slurm plugin takes all SLURM_ variables from the jobs that it starts inside an allocation.
+SRUN = """\
+#!/bin/sh
+SLURM_CONF={home}/slurm.conf exec {srun} "$@"
+"""
 NODE = (
     "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} Boards=1 SocketsPerBoard=1 "
     "CoresPerSocket={cpus} ThreadsPerCore=1 RealMemory={memory}{gres} State=UNKNOWN"
@@ -118,7 +126,7 @@ def start() -> None:
     if os.geteuid() != 0:
         raise Unavailable("a test Slurm is started by root only")
     _install()
-    for folder in ("log", "state", "munge", "database", *(f"spool-{name}" for name in NODES)):
+    for folder in ("bin", "log", "state", "munge", "database", *(f"spool-{name}" for name in NODES)):
         (HOME / folder).mkdir(parents=True, exist_ok=True)
     os.environ.update(ENVIRONMENT)
     _start_munge()
@@ -136,12 +144,17 @@ def stop() -> None:
     os.environ.update(ENVIRONMENT)
     if _pid("slurmctld") is not None:
         subprocess.run(["scancel", "--user", "root"], check=False, capture_output=True)
+        with suppress(Unavailable):  # a daemon waits for what its node still runs
+            _wait("the end of jobs", lambda: not _output("squeue", "-h"))
     for name in (*NODES, "slurmctld", "slurmdbd", "database/mariadb", "munge/munged"):
         pid = _pid(name)
-        if pid is not None:
-            os.kill(pid, signal.SIGTERM)
-            with suppress(Unavailable):
-                _wait(f"the end of {name}", lambda name=name: _pid(name) is None)
+        if pid is None:
+            continue
+        os.kill(pid, signal.SIGTERM)
+        try:
+            _wait(f"the end of {name}", lambda pid=pid: not _is_alive(pid))
+        except Unavailable:
+            os.kill(pid, signal.SIGKILL)
 
 
 def _install() -> None:
@@ -216,6 +229,9 @@ def _write_configuration() -> None:
     for name, text in texts.items():
         (HOME / name).write_text(text)
         (HOME / name).chmod(0o600 if name == "slurmdbd.conf" else 0o644)
+    srun = shutil.which("srun", path=os.pathsep.join(["/usr/bin", "/usr/local/bin"]))
+    (HOME / "bin" / "srun").write_text(SRUN.format(home=HOME, srun=srun))
+    (HOME / "bin" / "srun").chmod(0o755)
 
 
 def _start_database() -> None:
@@ -240,7 +256,10 @@ def _start_database() -> None:
 
 
 def _start_accounting() -> None:
-    _start_daemon("slurmdbd", ["slurmdbd"], lambda: bool(_output("sacctmgr", "-n", "show", "configuration")))
+    query = ["sacctmgr", "-n", "show", "cluster"]
+    _start_daemon(
+        "slurmdbd", ["slurmdbd"], lambda: subprocess.run(query, capture_output=True).returncode == 0
+    )
     if "hcs" not in _output("sacctmgr", "-n", "-p", "show", "user", "root", "format=user,defaultaccount"):
         _run("sacctmgr", "-i", "-Q", "add", "cluster", "hcs")
         _run("sacctmgr", "-i", "-Q", "add", "account", "hcs", "cluster=hcs")
@@ -284,10 +303,16 @@ def _pid(name: str) -> int | None:
     """The process that a daemon's file names, if it lives."""
     try:
         pid = int((HOME / f"{name}.pid").read_text())
-        os.kill(pid, 0)
     except (OSError, ValueError):
         return None
-    return pid
+    return pid if _is_alive(pid) else None
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether there is a process of that id; one that has ended and was not asked about is none."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
 
 
 def _output(*command: str) -> str:
