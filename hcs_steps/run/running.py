@@ -170,7 +170,7 @@ def is_own(content: bytes) -> bool:
     """Whether what a running file holds was written by this process."""
     with suppress(ValueError, AttributeError):
         told = json.loads(content)
-        return told.get("pid") == os.getpid() and told.get("host") == own_machine()
+        return bool(told.get("pid") == os.getpid() and told.get("host") == own_machine())
     return False
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hcs_steps.compile.plan import Plan
 from hcs_steps.compile.stages import REPORT
-from hcs_steps.emit.workflow import Workflow, load_workflow
+from hcs_steps.emit.workflow import AROUND_MB, Workflow, load_workflow
 from hcs_steps.results import Results
 from hcs_steps.run.records import Failure, write_failure
 from hcs_steps.settings import parse_settings
@@ -192,3 +192,11 @@ def test_plates_that_differ_in_memory_alone_share_their_rules(make_plan: MakePla
     plan = make_plan("a")
     larger = replace(plan, stages=tuple(replace(stage, mem_mb=9000) for stage in plan.stages))
     assert [group.folders for group in Workflow({"r/1": plan, "r/2": larger}).groups] == [("r/1", "r/2")]
+
+
+def test_a_job_of_a_cluster_asks_for_the_memory_of_the_processes_around_it_once(make_plan: MakePlan) -> None:
+    plan = make_plan("a")
+    flow = Workflow({"r/1": replace(plan, stages=tuple(replace(s, mem_mb=100) for s in plan.stages))})
+    flow.on_cluster = lambda: True
+    memory = flow.memory("a")
+    assert [memory(wildcards("r/1"), attempt) - AROUND_MB for attempt in (1, 2, 3)] == [100, 200, 300]

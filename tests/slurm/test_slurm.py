@@ -100,7 +100,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> tuple[SlurmLab, dict[str
 @pytest.mark.parametrize(
     ("well", "states"),
     [
-        pytest.param("A01", ["OUT_OF_MEMORY", "COMPLETED"], id="out of memory"),
+        pytest.param("A01", ["FAILED", "COMPLETED"], id="out of memory"),
         pytest.param("A02", ["FAILED", "COMPLETED"], id="killed"),
         pytest.param("A03", ["TIMEOUT", "COMPLETED"], id="over its time"),
         pytest.param("A04", ["CANCELLED", "COMPLETED"], id="scancel"),
@@ -116,6 +116,12 @@ def test_a_job_that_dies_is_submitted_again_alone_and_with_more_memory(faulty, w
     assert lab.count()[well] == len(states)
 
 
+def test_the_one_that_was_out_of_memory_was_ended_for_that(faulty) -> None:
+    lab, by_well = faulty[:2]
+    (log,) = lab.lab.root.glob(f".snakemake/slurm_logs/rule_{STAGE}/*/{by_well['A01'][0].id}.log")
+    assert "exceeded memory limit" in log.read_text()
+
+
 def test_what_is_done_after_all_that_is_not_done_again(faulty) -> None:
     lab = faulty[0]
     before = lab.count()
@@ -123,7 +129,7 @@ def test_what_is_done_after_all_that_is_not_done_again(faulty) -> None:
     assert lab.running() == set()
     code, said = lab.run(*ONLY)
     assert code == 0, said
-    assert "Nothing to be done" in said
+    assert "has been submitted" not in said
     assert lab.count() == before
 
 
