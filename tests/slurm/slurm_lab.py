@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -50,7 +51,7 @@ def take_memory():
 
 
 def long_nap():
-    time.sleep(25)
+    time.sleep(40)
 
 
 def kill_job():
@@ -71,8 +72,7 @@ def behave(stack, planes):
         globals()[what]()
     with open(folder / "log", "a") as log:
         log.write(f"{well} ends\\n")
-    names = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "HOME")
-    return stack + 1, {name: [os.environ.get(name, "")] for name in names}
+    return stack + 1, {"device": [os.environ.get("CUDA_VISIBLE_DEVICES", "")]}
 '''
 
 
@@ -131,6 +131,11 @@ class SlurmLab:
         """Wells that have a running file."""
         return {path.stem for path in self.lab.root.glob(f"results/P1/running/{STAGE}/*.json")}
 
+    def holder(self, well: str) -> int:
+        """The process whose running file a well has."""
+        path = self.lab.root / f"results/P1/running/{STAGE}/{well}.json"
+        return int(json.loads(path.read_text())["pid"])
+
     def records(self) -> set[str]:
         return {unit for stage, unit in self.lab.records(self.lab.root / "results/P1") if stage == STAGE}
 
@@ -151,10 +156,10 @@ def run_profile(lab: Path, environment: Mapping[str, str]) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def seen(lab: SlurmLab, well: str) -> dict[str, str]:
-    """What a well's function saw of its environment."""
+def device(lab: SlurmLab, well: str) -> str:
+    """CUDA_VISIBLE_DEVICES as a well's function saw it."""
     (path,) = lab.lab.root.glob(f"results/P1/tables/by_unit/{STAGE}/{well}.seen.parquet")
-    return {name: str(values[0]) for name, values in read_table(path).items()}
+    return str(read_table(path)["device"][0])
 
 
 def with_profiles(home: Path, **environment: str) -> dict[str, str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from e2e_lab import leftovers
@@ -15,13 +18,13 @@ from slurm_lab import (
     SlurmJob,
     SlurmLab,
     current,
+    device,
     finished,
     jobs,
     next_id,
     output,
     queued,
     run_profile,
-    seen,
     wait_until,
     with_profiles,
 )
@@ -37,34 +40,62 @@ NOWHERE = "/proc/nowhere"
 """A home folder that nobody can make."""
 
 
+@dataclass(frozen=True)
+class Demo:
+    """The lab of the demo, what was put into its plate, the id of its first Slurm job or less, how the run ended."""
+
+    lab: Path
+    environment: dict[str, str]
+    truth: dict[str, Any]
+    first: int
+    code: int
+    said: str
+
+
 def well_of(job: SlurmJob) -> str:
     return job.wildcards.rpartition("_")[2]
 
 
-def test_the_demo_plate_runs_by_profile_as_typed_in_one_submission_per_chunk(tmp_path: Path) -> None:
-    lab, first = tmp_path / "lab", next_id()
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The demo plate by ``snakemake --profile slurm``, on nodes that have no home folder."""
+    home = tmp_path_factory.mktemp("demo")
+    lab, first = home / "lab", next_id()
     lay_out(lab, plate=lab / "plate")
     cells = {entry["well"]: entry["cells"] for entry in plate_map()}
     truth = make_plate(lab / "plate", wells=list(cells), cells_per_well=cells, sites=(1, 1), seed=1)
     config = lab / "config/config.yaml"
     config.write_text(config.read_text().replace("units_per_job: 1 ", "units_per_job: 16 "))
+    (home / "bin").mkdir()
+    sbatch = home / "bin" / "sbatch"
+    sbatch.write_text(f'#!/bin/sh\nHOME={NOWHERE} exec {shutil.which("sbatch")} "$@"\n')
+    sbatch.chmod(0o755)
+    shown = {"XDG_CACHE_HOME": str(home / "cache"), "PATH": f"{sbatch.parent}:{os.environ['PATH']}"}
+    environment = with_profiles(home, **shown)
+    return Demo(lab, environment, truth, first, *run_profile(lab, environment))
 
-    code, said = run_profile(lab, with_profiles(tmp_path))
-    assert code == 0, said
-    with (lab / "results/plate/tables/wells.csv").open() as file:
+
+def test_the_demo_plate_runs_by_profile_as_typed_where_nodes_have_no_home(demo: Demo) -> None:
+    assert demo.code == 0, demo.said
+    with (demo.lab / "results/plate/tables/wells.csv").open() as file:
         counted = {row["Metadata_Well"]: int(row["Count_cell_counts"]) for row in csv.DictReader(file)}
     expected = {
         well: sum(site["count"][0] for site in put_in["sites"].values())
-        for well, put_in in truth["wells"].items()
+        for well, put_in in demo.truth["wells"].items()
     }
     assert counted.keys() == expected.keys()
     assert all(abs(counted[well] - expected[well]) <= 3 + 0.1 * expected[well] for well in expected)
-    assert (lab / "results/plate/report.html").is_file()
+    assert (demo.lab / "results/plate/report.html").is_file()
 
-    # Every job had the memory that it needs, Snakemake's own processes included.
-    done = [job for rule in ("quality_to_cell_count", "consolidate", "report") for job in jobs(first, rule)]
-    assert [job.state for job in done] == ["COMPLETED"] * 4
-    code, said = run_profile(lab, with_profiles(tmp_path))
+
+def test_a_chunk_is_one_submission_and_every_job_has_the_memory_that_it_needs(demo: Demo) -> None:
+    rules = ("quality_to_cell_count", "consolidate", "report")
+    states = {rule: [job.state for job in jobs(demo.first, rule)] for rule in rules}
+    assert states == {rules[0]: ["COMPLETED"] * 2, rules[1]: ["COMPLETED"], rules[2]: ["COMPLETED"]}
+
+
+def test_a_finished_plate_submits_nothing(demo: Demo) -> None:
+    code, said = run_profile(demo.lab, demo.environment)
     assert code == 0
     assert "Nothing to be done" in said
 
@@ -75,7 +106,7 @@ def test_a_job_that_asks_for_a_gpu_is_given_one_of_its_own(tmp_path: Path) -> No
     lab.tell(**dict.fromkeys(wells, "nap"))
     code, said = lab.run(*ONLY, "--set-resources", f"{STAGE}:gpu=1")
     assert code == 0, said
-    given = {well: seen(lab, well)["CUDA_VISIBLE_DEVICES"] for well in wells}
+    given = {well: device(lab, well) for well in wells}
     assert set(given.values()) == {"0", "1"}, given
 
 
@@ -183,8 +214,8 @@ def test_jobs_that_outlive_the_main_process_keep_their_units_and_dead_ones_lose_
     wait_until(lambda: lab.running() == {"A02", "A03"})
     process.kill()
     finished(process)
-    dies, lives = current("A03"), current("A02")
-    output("scancel", "--signal=KILL", "--full", dies.id)
+    lives = current("A02")
+    os.kill(lab.holder("A03"), signal.SIGKILL)
     wait_until(lambda: queued() == [lives.id])
     assert lab.running() == {"A02", "A03"}
 
@@ -195,16 +226,3 @@ def test_jobs_that_outlive_the_main_process_keep_their_units_and_dead_ones_lose_
     wait_until(lambda: queued() == [])
     assert lab.running() == set()
     assert [job.state for job in jobs(first) if job.id == lives.id] == ["COMPLETED"]
-
-
-def test_nodes_need_no_home_folder(tmp_path: Path) -> None:
-    lab = SlurmLab.create(tmp_path, ("A01",))
-    (tmp_path / "bin").mkdir()
-    sbatch = tmp_path / "bin" / "sbatch"
-    sbatch.write_text(f'#!/bin/sh\nHOME={NOWHERE} exec /usr/bin/sbatch "$@"\n')
-    sbatch.chmod(0o755)
-    lab.environment["PATH"] = f"{sbatch.parent}:{os.environ['PATH']}"
-    code, said = lab.run()
-    assert code == 0, said
-    assert seen(lab, "A01")["HOME"] == NOWHERE
-    assert (lab.lab.root / "results/P1/report.html").is_file()
