@@ -3,8 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 INTEROP := .venv-interop
+SLURM := .venv-slurm
 
-.PHONY: demo test test-slow test-interop chaos fuzz lint typecheck format bench schemas clean
+.PHONY: demo test test-slow test-interop test-slurm chaos fuzz lint typecheck format bench schemas clean
 
 demo: $(READY)
 	$(BIN)/hcs demo demo $(DEMO)
@@ -18,6 +19,11 @@ test-slow: $(READY)
 # Opens the results with other tools, in an environment of its own.
 test-interop: $(INTEROP)/.ready
 	$(INTEROP)/bin/python -m pytest $(TESTS) tests/interop
+
+# Runs on a real Slurm that it brings up (Debian 12, root), in an environment of its own: Snakemake's Slurm plugin
+# disturbs Snakemake where there is no Slurm. Minutes.
+test-slurm: $(SLURM)/.ready
+	$(SLURM)/bin/python -m pytest $(TESTS) tests/slurm
 
 # Kills real runs at random moments (MOMENTS, SEED), and asks whether anything was lost.
 chaos: $(READY)
@@ -60,6 +66,7 @@ schemas: $(READY)
 
 $(READY): EXTRA := dev
 $(INTEROP)/.ready: EXTRA := interop
+$(SLURM)/.ready: EXTRA := test,slurm
 
 clean:
-	rm -rf $(VENV) $(INTEROP) demo
+	rm -rf $(VENV) $(INTEROP) $(SLURM) demo

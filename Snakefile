@@ -13,6 +13,7 @@ configfile: "config/config.yaml"
 
 # The main process reads the plates and compiles; a process that Snakemake spawns only loads the plans.
 HCS, RULES = load_workflow(config, main_process=workflow.is_main_process, scratch=workflow.snakemake_tmp_dir)
+HCS.on_cluster = lambda: workflow.non_local_exec
 RUN = RunHooks(HCS)
 
 

@@ -30,13 +30,19 @@ from hcs_steps.settings import WorkflowSettings, parse_settings
 FINISH = "finish"
 """The rule that turns open failures into the exit code."""
 
+AROUND_MB = 384
+"""Memory (MB) of what a job of a cluster holds beside `hcs step`: two Snakemake processes of 165 and some shells."""
+
 
 class Workflow:
     """The plans of a workflow, by results folder, as rules need them.
 
     Everything a rule asks for is answered from what was there when the workflow was loaded: Snakemake may
-    ask again after a job has run, and must get the same answer.
+    ask again after a job has run, and must get the same answer. ``on_cluster`` is for the Snakefile to set: whether
+    jobs run elsewhere than below this process, which Snakemake knows when the first one is about to start.
     """
+
+    on_cluster: Callable[[], bool] = staticmethod(lambda: False)
 
     def __init__(
         self, plans: Mapping[str, Plan], prepared: Any = (), settings: WorkflowSettings | None = None
@@ -149,8 +155,15 @@ class Workflow:
         return text if plan.smart_caching else f"{text} at {self._now}"
 
     def memory(self, stage: str) -> Callable[[Any, int], int]:
-        """The function of a stage's rule that says how much memory (MB) a job asks for."""
-        return self._requests.memory(stage)
+        """The function of a stage's rule that says how much memory (MB) a job asks for. On a cluster, where all processes
+        of the job count, what is around it comes on top.
+        """
+        asked = self._requests.memory(stage)
+
+        def mem_mb(wildcards: Any, attempt: int) -> int:
+            return asked(wildcards, attempt) + (AROUND_MB if self.on_cluster() else 0)
+
+        return mem_mb
 
     def gpu_memory(self, stage: str) -> Callable[[Any, int], int]:
         """The function of a stage's rule that says how much memory of a device (MB) a job asks for."""

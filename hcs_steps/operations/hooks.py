@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hcs_steps.emit.workflow import Workflow, refuse
 from hcs_steps.errors import ConfigError, HcsError
-from hcs_steps.operations._alive import is_here, living_units
+from hcs_steps.operations._alive import living_units
 from hcs_steps.results import Results
 from hcs_steps.run.claim import claim
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hcs_steps.operations.runs import PipelineRun
 
 PATIENCE_S = 20.0
-"""Jobs of a run that was killed end within a second or two; so long is waited for them."""
+"""Jobs of a run that was killed end within a second or two, those of a cluster do not; so long is waited for them."""
 
 
 class RunHooks:
@@ -44,8 +44,9 @@ class RunHooks:
         limits = settings.orchestration if settings else OrchestrationConfig()
         try:
             self._locks = [claim(Results(Path(folder))) for folder in sorted(plans)]
-            for folder in plans:
-                _wait_for_former_jobs(Results(Path(folder)), plans[folder])
+            for item in self.workflow.prepared:
+                if item.is_new and item.results.root.as_posix() in plans:
+                    _wait_for_former_jobs(item.results, item.plan)
             self.workflow.write(plans)
             asked = {folder: self.workflow.asked(folder) for folder in plans}
             self._keeper = Keeper(plans, limits, self.workflow.units, asked)
@@ -92,17 +93,21 @@ class RunHooks:
 
 
 def _wait_for_former_jobs(results: Results, plan: Plan) -> None:
-    """Wait for jobs of a run that was killed, which end by themselves; `ConfigError` if they do not."""
+    """Wait for jobs of a former plan to end; `ConfigError` if they do not: they would publish in the midst of this one.
+
+    Those of the same plan are no trouble: a unit is computed by one process at a time (`hcs_steps.run.lease`).
+    """
     end = time.monotonic() + PATIENCE_S
     told = False
-    while living := [path.stem for path, told in living_units(results) if is_here(told)]:
+    while living := [f"{path.stem} on {told.get('machine')}" for path, told in living_units(results)]:
         if time.monotonic() > end:
             raise ConfigError(
-                f"{', '.join(living)} of {plan.plate.id} are still being computed by jobs of an earlier run.",
-                hint="Wait until they have ended (hcs status shows them), or end their processes.",
+                f"{', '.join(living)}: jobs of an earlier run still compute units of {plan.plate.id}, and the plan has "
+                "changed since.",
+                hint="Wait until they have ended (hcs status shows them), or end them (on Slurm: scancel).",
             )
         if not told:
-            _say(f"{plan.plate.id}: waiting for {len(living)} jobs of the run that was killed to end.")
+            _say(f"{plan.plate.id}: waiting for {len(living)} jobs of an earlier run to end.")
             told = True
         time.sleep(0.2)
 

@@ -27,6 +27,7 @@ from hcs_steps.run._withdrawal import remove_published, retract_record, withdraw
 from hcs_steps.run._worker import Stopped, is_stopped
 from hcs_steps.run.devices import CPU, leased_device
 from hcs_steps.run.images import ImageFileError
+from hcs_steps.run.lease import Lease
 from hcs_steps.run.made import Made
 from hcs_steps.run.measure import environment, peak_host_mb, reset_peak
 from hcs_steps.run.outcome import Death, Outcome
@@ -114,11 +115,38 @@ class Runner:
     def _run_one(self, stage: StagePlan, unit: str, device: str) -> tuple[str, str]:
         """What became of the unit, and the text for it; see `Outcome.note`."""
         fingerprint = self.fingerprint(stage, unit)
-        if self.skip_finished and valid_record(self.results, stage.name, unit, fingerprint):
-            logger.info("%s: %s is up to date", stage.name, unit)
-            # In case the record's writer was killed before it could.
-            close_failure(self.results, stage.name, unit)
+        if self._is_done(stage, unit, fingerprint):
             return "skipped", fingerprint
+        if self.link is None:  # nobody watches, and so nobody would keep up a lease
+            return self._compute_one(stage, unit, device, fingerprint)
+        lease = Lease(self.results, stage.name, unit)
+        lease.take()
+        try:
+            if lease.waited and self._is_done(stage, unit, fingerprint := self.fingerprint(stage, unit)):
+                state, text = "skipped", fingerprint
+            else:
+                state, text = self._compute_one(stage, unit, device, fingerprint)
+        except BaseException:
+            lease.release()
+            raise
+        if state in (
+            "skipped",
+            "blocked",
+        ):  # the others are up to who watches, and has been told that they start
+            lease.release()
+        return state, text
+
+    def _is_done(self, stage: StagePlan, unit: str, fingerprint: str) -> bool:
+        """Whether there is nothing to do for the unit."""
+        if not (self.skip_finished and valid_record(self.results, stage.name, unit, fingerprint)):
+            return False
+        logger.info("%s: %s is up to date", stage.name, unit)
+        # In case the record's writer was killed before it could.
+        close_failure(self.results, stage.name, unit)
+        return True
+
+    def _compute_one(self, stage: StagePlan, unit: str, device: str, fingerprint: str) -> tuple[str, str]:
+        """What became of a unit that is not done."""
         former = read_record(self.results, stage.name, unit)
         old = retract_record(self.results, stage, unit)
         missing = self._missing_upstream(stage, unit)

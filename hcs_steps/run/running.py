@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from hcs_steps.errors import StorageError
 from hcs_steps.results import Results
 from hcs_steps.run._processes import process_start
-from hcs_steps.storage._leftovers import sweep_leftovers
+from hcs_steps.storage._leftovers import own_machine, sweep_leftovers
 
 HEARTBEAT_S = 5.0
 """A running file is written anew at least so often."""
@@ -112,7 +112,10 @@ def announced(
 
 
 class RunningFile:
-    """The running file of one unit, kept by the process that watches the one that computes it."""
+    """The running file of one unit, kept by the process that watches the one that computes it.
+
+    It is the unit's lease, too (`hcs_steps.run.lease`): made by the process that computes, and from here on this one's.
+    """
 
     def __init__(self, results: Results, stage: str, unit: str, predicted_mb: int, log: str) -> None:
         self._path = results.running(stage, unit)
@@ -120,20 +123,17 @@ class RunningFile:
             sweep_leftovers(self._path)
         self._shown: Progress | None = None
         self._written = 0.0
-        self._fixed: dict[str, Any] = {
-            "stage": stage,
-            "unit": unit,
-            "machine": platform.node(),
-            "pid": os.getpid(),
-            "process_start": process_start(os.getpid()),
-            "started": _now(),
-            "predicted_mb": predicted_mb,
-            "log": log,
-        }
+        self._fixed = {**new_content(stage, unit), "predicted_mb": predicted_mb, "log": log}
+        self.update(Progress(), 0)
 
     def update(self, at: Progress, rss_mb: int) -> None:
-        """Write the file if the unit has moved on, or if it was written some time ago."""
+        """Write the file if the unit has moved on, or if it was written some time ago.
+
+        Not if it is another process's by now, which took this one for dead.
+        """
         if at == self._shown and time.monotonic() - self._written < HEARTBEAT_S:
+            return
+        if self._written and self._is_lost():
             return
         self._shown, self._written = at, time.monotonic()
         where = {"step": at.step, "item": at.item, "items": at.items, "what": at.what}
@@ -146,11 +146,39 @@ class RunningFile:
         """The unit runs no more."""
         remove_running(self._path)
 
+    def _is_lost(self) -> bool:
+        try:
+            return not is_own(self._path.read_bytes())
+        except OSError:
+            return False
+
+
+def new_content(stage: str, unit: str) -> dict[str, Any]:
+    """What the running file says of a unit that this process begins."""
+    return {
+        "stage": stage,
+        "unit": unit,
+        "machine": platform.node(),
+        "host": own_machine(),
+        "pid": os.getpid(),
+        "process_start": process_start(os.getpid()),
+        "started": _now(),
+    }
+
+
+def is_own(content: bytes) -> bool:
+    """Whether what a running file holds was written by this process."""
+    with suppress(ValueError, AttributeError):
+        told = json.loads(content)
+        return bool(told.get("pid") == os.getpid() and told.get("host") == own_machine())
+    return False
+
 
 def remove_running(path: Path) -> None:
-    """Take a running file away, if there is one."""
+    """Take a running file away, if there is one, and it is this process's."""
     with suppress(OSError):
-        path.unlink(missing_ok=True)
+        if is_own(path.read_bytes()):
+            path.unlink(missing_ok=True)
 
 
 def resident_mb(pid: int) -> int:

@@ -41,7 +41,7 @@ def sweep_leftovers(path: Path, *, shared: bool = False) -> None:
 
 def _is_abandoned(sibling: Path, pid: int, random: str) -> bool:
     """Whether nobody can still be writing a sibling: its process, which this machine knows, is gone; or it is old."""
-    if _machine() and random.startswith(_machine()):
+    if own_machine() and random.startswith(own_machine()):
         return not _lives(pid)
     try:
         return time.time() - sibling.stat().st_mtime > _ABANDONED_S
@@ -66,11 +66,11 @@ def sibling_of(path: Path, kind: str) -> Path:
 
 def own_mark() -> str:
     """What the name of something temporary of this process ends with: ``<pid>-<machine and random, hexadecimal>``."""
-    return f"{os.getpid()}-{_machine()}{secrets.token_hex(4)}"
+    return f"{os.getpid()}-{own_machine()}{secrets.token_hex(4)}"
 
 
 @cache
-def _machine() -> str:
+def own_machine() -> str:
     """Eight hexadecimal digits for where the number of a process means that process: a machine since it was started,
     and on Linux a container of it; none where processes cannot be asked whether they live.
     """

@@ -12,7 +12,7 @@ import pytest
 
 from hcs_steps.compile.plan import Plan
 from hcs_steps.compile.stages import REPORT
-from hcs_steps.emit.workflow import Workflow, load_workflow
+from hcs_steps.emit.workflow import AROUND_MB, Workflow, load_workflow
 from hcs_steps.learning.needs import Needs
 from hcs_steps.learning.summary import Took, summarise, write_summary
 from hcs_steps.results import Results
@@ -240,3 +240,11 @@ def test_what_was_learned_does_not_change_what_decides_about_a_rerun(
     after = Workflow({folder: learned(plan, tmp_path)}, (), settings)
     assert after.job_state(folder, "a", "A01") == state
     assert after.rules == rules
+
+
+def test_a_job_of_a_cluster_asks_for_the_memory_of_the_processes_around_it_once(make_plan: MakePlan) -> None:
+    plan = make_plan("a")
+    flow = Workflow({"r/1": replace(plan, stages=tuple(replace(s, mem_mb=100) for s in plan.stages))})
+    flow.on_cluster = lambda: True
+    memory = flow.memory("a")
+    assert [memory(wildcards("r/1"), attempt) - AROUND_MB for attempt in (1, 2, 3)] == [100, 200, 300]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,15 +55,22 @@ def test_a_run_that_was_never_started_has_no_end(hooks, tmp_path):
     assert not (tmp_path / "P1").exists()
 
 
-def test_jobs_of_a_run_that_was_killed_are_waited_for(hooks, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("is_new", [True, False])
+def test_jobs_of_a_former_plan_are_waited_for_and_those_of_the_same_plan_are_not(
+    make_plan, tmp_path, monkeypatch, capsys, is_new
+):
     """This process stands for such a job; nobody ends it."""
-    results = Results(tmp_path / "P1")
+    results, plan = Results(tmp_path / "P1"), make_plan("a")
     RunningFile(results, "a", "A01", 1, "").update(Progress(), 1)
     monkeypatch.setattr("hcs_steps.operations.hooks.PATIENCE_S", 0.1)
-    with pytest.raises(SystemExit):
-        hooks().start()
-    assert "A01 of P1 are still being computed" in capsys.readouterr().err
-    told = json.loads(results.running("a", "A01").read_text())
-    assert (told["pid"], told["machine"]) == (os.getpid(), platform.node())
-    results.running("a", "A01").write_text(json.dumps({**told, "pid": 2**22 + 1}))
-    hooks().start()
+    hooks = RunHooks(Workflow({str(results.root): plan}))
+    hooks.workflow.prepared = (SimpleNamespace(results=results, plan=plan, is_new=is_new),)
+    monkeypatch.setattr(hooks.workflow, "write", lambda: None)
+    if is_new:
+        with pytest.raises(SystemExit):
+            hooks.start()
+        assert f"A01 on {platform.node()}: jobs of an earlier run still compute" in capsys.readouterr().err
+        told = json.loads(results.running("a", "A01").read_text())
+        results.running("a", "A01").write_text(json.dumps({**told, "pid": 2**22 + 1}))
+    hooks.start()
+    hooks.end(False)

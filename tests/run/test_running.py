@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 
 import psutil
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from hcs_steps.results import Results
 from hcs_steps.run import running
 from hcs_steps.run.running import Board, Progress, RunningFile, announced, detail, progress, use_board
+from hcs_steps.storage._leftovers import own_machine
 
 DAPI, GFP = {"channel": 1, "site": 1, "z_index": 1}, {"channel": 2, "site": 1, "z_index": 1}
 
@@ -100,6 +102,7 @@ def test_a_running_file_says_who_works_and_where(file):
         "stage": "segment",
         "unit": "A01",
         "machine": platform.node(),
+        "host": own_machine(),
         "step": "segment",
         "item": 3,
         "items": 16,
@@ -129,6 +132,7 @@ def test_a_running_file_is_written_when_the_unit_moves_on_and_as_a_sign_of_life(
 
 def test_a_running_file_that_cannot_be_written_stops_nobody(file):
     told, path, _ = file
+    shutil.rmtree(path.parent.parent)
     path.parent.parent.write_text("a file in the place of the folder")
     told.update(Progress("a"), 1)
     told.remove()

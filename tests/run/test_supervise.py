@@ -60,6 +60,10 @@ def sleep():
     time.sleep(100)
 
 
+def nap():
+    time.sleep(7)
+
+
 def sleep_with_programs():
     leave_programs()
     sleep()
@@ -117,6 +121,10 @@ class Job:
     def start(self, how: str = "", at: int = 3, before=(), **environment: str) -> subprocess.Popen:
         """Start it; the unit ``at`` behaves. ``before`` goes before the command."""
         Path(self.environment["CALLS"]).unlink(missing_ok=True)
+        return self.start_again(how, at, before, **environment)
+
+    def start_again(self, how: str = "", at: int = 3, before=(), **environment: str) -> subprocess.Popen:
+        """The same while another process has begun it; units are counted on."""
         command = [*before, sys.executable, "-c", PATIENT, *self.arguments]
         told = {**self.environment, "HOW": how, "AT": str(at if how else 0), **environment}
         return subprocess.Popen(command, env=told, stderr=subprocess.PIPE, text=True)
@@ -461,3 +469,39 @@ def test_the_process_that_watches_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert not loaded & {"numpy", "psutil", "pyarrow", "yaml", "filelock", "threading"}
+
+
+def test_two_processes_at_the_same_job_compute_every_unit_once_and_waiting_is_not_what_a_limit_is_for(job):
+    with job.start("nap") as first:
+        job.wait_for_running()
+        job.limited(timeout_s=5.0)
+        log = job.log.with_name("second.log")
+        second = replace(job, log=log, arguments=(*job.arguments[:-1], str(log)))
+        with second.start_again() as other:
+            other.communicate(timeout=60)
+        first.communicate(timeout=60)
+    assert (first.returncode, other.returncode) == (0, 0)
+    assert job.ended == {"done": ["1", "2", "3", "4", "5"], "failed": [], "blocked": []}
+    assert Path(job.environment["CALLS"]).read_text() == "." * 5
+    assert "A03 is being computed by process" in log.read_text()
+    assert job.left() == []
+
+
+def test_who_waits_for_a_unit_computes_it_when_the_other_is_killed(job):
+    with job.start("sleep") as first:
+        there = job.wait_for_running()
+        log = job.log.with_name("second.log")
+        second = replace(job, log=log, arguments=(*job.arguments[:-1], str(log)))
+        with second.start_again() as other:
+            for _ in range(600):
+                if log.exists() and "waiting for that" in log.read_text():
+                    break
+                time.sleep(0.05)
+            assert first.pid == there["pid"]
+            first.kill()
+            other.communicate(timeout=60)
+    assert other.returncode == 0
+    assert job.ended == {"done": ["1", "2", "3", "4", "5"], "failed": [], "blocked": []}
+    assert Path(job.environment["CALLS"]).read_text() == "." * 6, "the one that was lost, again"
+    assert job.left() == []
+    assert job.all_gone()
