@@ -24,7 +24,7 @@ from hcs_steps.run._failures import MissingInputError, failure_of_death, failure
 from hcs_steps.run._link import Link
 from hcs_steps.run._withdrawal import remove_published, retract_record, withdraw_unit
 from hcs_steps.run._worker import Stopped, is_stopped
-from hcs_steps.run.devices import CPU, leased_device
+from hcs_steps.run.devices import Lease, leased_device
 from hcs_steps.run.images import ImageFileError
 from hcs_steps.run.made import Made
 from hcs_steps.run.measure import environment, peak_host_mb, reset_peak
@@ -52,7 +52,8 @@ class Runner:
     """Runs stages of one plan.
 
     ``log`` is named in failures; ``debug`` lets a unit's error through; ``force`` computes what is up to
-    date; ``link`` is told which units start and end.
+    date; ``link`` is told which units start and end; ``may_move`` lets `DeviceTaken` through, before any unit is
+    touched, where a fresh process would get a GPU sooner than this one.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Runner:
         debug: bool = False,
         force: bool = False,
         link: Link | None = None,
+        may_move: bool = False,
     ) -> None:
         self.plan = plan
         self.results = results
@@ -72,15 +74,16 @@ class Runner:
         self.force = force
         self.skip_finished = plan.smart_caching and not force
         self.link = link
+        self.may_move = may_move
         self._stores: dict[int, Any] = {}
         self._planes: dict[str, Any] = {}
 
     def run(self, stage: StagePlan, units: Sequence[str]) -> Outcome:
         """Run the stage over the units, one after the other."""
         outcome = Outcome()
-        with leased_device(bool(stage.gpu)) as device:
+        with leased_device(bool(stage.gpu), may_move=self.may_move) as lease:
             for unit in units:
-                state, text = self._run_one(stage, unit, device)
+                state, text = self._run_one(stage, unit, lease)
                 outcome.note(unit, state, text)
                 if self.link is not None:
                     self.link.ended(unit, state, text)
@@ -102,7 +105,7 @@ class Runner:
         """Leave nothing of a unit that is not done."""
         withdraw_unit(self.plan, self.results, stage, unit, published, self.store)
 
-    def _run_one(self, stage: StagePlan, unit: str, device: str) -> tuple[str, str]:
+    def _run_one(self, stage: StagePlan, unit: str, lease: Lease) -> tuple[str, str]:
         """What became of the unit, and the text for it; see `Outcome.note`."""
         fingerprint = self.fingerprint(stage, unit)
         if self.skip_finished and valid_record(self.results, stage.name, unit, fingerprint):
@@ -117,19 +120,19 @@ class Runner:
             logger.info("%s: %s has no upstream result", stage.name, unit)
             self.withdraw(stage, unit, old)
             return "blocked", ""
-        logger.info("%s: %s starts on %s", stage.name, unit, device)
+        logger.info("%s: %s starts on %s", stage.name, unit, lease.device)
         if self.link is not None:
             self.link.started(unit)
         try:
             if missing is not None:
                 raise MissingInputError(missing, unit, self.plan)
             because = self._because(stage, unit, former)
-            self._run_to_record(stage, unit, device, fingerprint, because, old)
+            self._run_to_record(stage, unit, lease, fingerprint, because, old)
         except (Exception, SystemExit) as error:  # the unit's error, whatever it is, ends the unit
             self.withdraw(stage, unit, [*old, *retract_record(self.results, stage, unit)])
             if is_stopped():
                 raise Stopped from None
-            text = self._fail(failure_of_error(stage, unit, error, device))
+            text = self._fail(failure_of_error(stage, unit, error, lease.device))
             if self.debug:
                 raise
             return "failed", text
@@ -144,15 +147,15 @@ class Runner:
         self,
         stage: StagePlan,
         unit: str,
-        device: str,
+        lease: Lease,
         fingerprint: str,
         because: tuple[str, ...],
         old: Sequence[str],
     ) -> None:
         """Compute the unit, publish everything, and write its record."""
-        reset_peak()
+        reset_peak(lease.on_gpu)
         start, clock = datetime.now(UTC), time.perf_counter()
-        result = self._compute(stage, unit, device)
+        result = self._compute(stage, unit, lease.on_gpu)
         record = Record(
             stage=stage.name,
             unit=unit,
@@ -163,8 +166,9 @@ class Runner:
             items_processed=result.items,
             items_failed=0,
             peak_host_mb=peak_host_mb(),
-            peak_gpu_mb=peak_gpu_mb(device),
-            device=device,
+            peak_gpu_mb=peak_gpu_mb(lease.device),
+            device=lease.device,
+            gpu={"id": lease.key, "slot": lease.slot, **result.gpu} if lease.on_gpu else {},
             published=tuple(result.published),
             outputs=result.outputs,
             notes=tuple(result.notes),
@@ -192,7 +196,7 @@ class Runner:
             return unit_fingerprint(self.plan, self.results, stage, unit)
         return plate_fingerprint(self.plan, stage, self.results)
 
-    def _compute(self, stage: StagePlan, unit: str, device: str) -> Made:
+    def _compute(self, stage: StagePlan, unit: str, on_gpu: bool) -> Made:
         if unit == PLATE_UNIT:
             return run_plate_stage(self.plan, stage, self.results, self.store)
         refused = self.plan.units[unit].refused
@@ -204,9 +208,7 @@ class Runner:
                 "its planes are missing, set missing: skip_site or blank for the "
                 "plate.",
             )
-        return compute_unit(
-            self.plan, stage, unit, self.planes(unit), self.results, self.store, device != CPU
-        )
+        return compute_unit(self.plan, stage, unit, self.planes(unit), self.results, self.store, on_gpu)
 
     def planes(self, unit: str) -> Mapping[Any, Any]:
         """The raw planes of a unit's well, by key."""
