@@ -2,10 +2,10 @@
 
 Arrays are no NumPy arrays and do not turn into them without ``get()``; host and device arrays do not mix, not even
 as an index; reductions give 0-dimensional arrays, not scalars; what CuPy 14 lacks is absent. `installed` puts it in
-the place of ``cupy`` and ``cupyx``. It has devices, of which a process keeps those that it first saw, and memory: arrays
-take it until they are gone, the pool keeps it until it is freed, and a limit (`set_limit` of the pool) raises what CuPy
-raises. It counts the arrays that cross between host and device (``cupy.crossed``). What it cannot show is speed,
-rounding, and memory that the real thing takes besides arrays.
+the place of ``cupy`` and ``cupyx``. It has devices, of which a process keeps those that it first saw, and memory:
+arrays take it until they are gone, the pool keeps it until it is freed, and beyond a limit (`set_limit` of the pool) it
+raises what CuPy raises. It counts the arrays that cross between host and device (``cupy.crossed``). What it cannot show
+is speed, rounding, and memory that the real thing takes besides arrays.
 """
 
 from __future__ import annotations

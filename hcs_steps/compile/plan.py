@@ -199,7 +199,8 @@ class StagePlan:
     """Consecutive steps (indices) that run as one job over one unit, or over a chunk of units.
 
     ``upstream`` names the stages whose results it reads, ``fingerprint`` hashes its steps and everything
-    upstream. ``mem_mb`` and ``gpu_mem_mb`` are the predicted peak of one unit; ``runtime`` is in minutes,
+    upstream. ``mem_mb`` and ``gpu_mem_mb`` are the predicted peak of one unit; with ``gpu_only`` a job that has a GPU
+    whose memory does not suffice fails, and is not done by the CPU; ``runtime`` is in minutes,
     ``timeout_s`` the seconds that one unit may take (0: any). ``skipped`` says why the stage is left out; its results
     are those that are there. After a ``gate`` a run stops for people to look.
     """
@@ -210,6 +211,7 @@ class StagePlan:
     upstream: tuple[str, ...]
     fingerprint: str = ""
     gpu: int = 0
+    gpu_only: bool = False
     mem_mb: int = 0
     gpu_mem_mb: int = 0
     runtime: int = 60
