@@ -177,7 +177,13 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):  # noqa: N801
     def __getattr__(self, name):
         if name not in METHODS:
             raise AttributeError(f"cupy.ndarray has no attribute {name!r}")
-        return _on_device(getattr(self._host, name))
+        method = getattr(self._host, name)
+
+        def call(*args, **kwargs):
+            result = method(*_to_host(args), **{key: _to_host(value) for key, value in kwargs.items()})
+            return self if result is self._host else _to_device(result)  # astype(copy=False) takes no memory
+
+        return call
 
     def __getitem__(self, key):
         return _to_device(self._host[_to_host(key)])

@@ -109,8 +109,9 @@ class Attempt:
                 for name, value in self.filled.items()
             }
             left, outputs = self._made(stack, filled, arguments, True, hold)
-            for array in (left, *(value for value in outputs if isinstance(value, Held))):
-                array.leave_gpu()
+            for array in (stack, left, *filled.values(), *outputs):
+                if isinstance(array, Held):
+                    array.leave_gpu()
             parts.append((stack, left, outputs))
         passed = all(stack is left for stack, left, _ in parts)
         joined = self.stack if passed else hold(np.concatenate([left.on_host() for _, left, _ in parts]))

@@ -83,7 +83,7 @@ def run_chain(
     """
     for number, call in enumerate(chain):
         function, used = functions[call.function], stack
-        before: tuple[Any, ...] = used.shape
+        before = used.shape
         filled = _fill(call, function, {**given, **result.outputs}, table, result.scale, work)
         by_plane = frozenset(n for n in filled if n == "planes" or _is_labels(n, given, result))
         stack, others = work.make(step, number, Attempt(call, function, used, filled, by_plane))

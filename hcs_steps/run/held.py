@@ -48,7 +48,7 @@ class Held:
             self._gpu = array
         else:
             self._host = array
-        self.shape: tuple[int, ...] = tuple(array.shape)
+        self.shape: tuple[Any, ...] = tuple(array.shape)
         self.dtype: np.dtype[Any] = np.dtype(array.dtype)
         self.nbytes = int(array.nbytes)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import traceback
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 from weakref import WeakSet
@@ -56,12 +55,14 @@ class Workplace:
 
     def stacked(self, planes: Sequence[HeldPlane], gpu: bool) -> Held:
         """Planes as a stack; on the GPU if they are there, it is wanted, and there is room."""
+        stack = None
         try:
             stack = stacked(planes, self.transfers, gpu)
         except Exception as error:
             if not _gpu_memory.ran_out(error):
                 raise
-            self._make_room(error)
+        if stack is None:
+            self._make_room()
             stack = stacked(planes, self.transfers, False)
         self._all.add(stack)
         return stack
@@ -77,17 +78,18 @@ class Workplace:
             return attempt.made(Size(), False, self.hold)
         key = (self._job, step, attempt.call.function, number)
         size, tidied = _worked.get(key, Size()), False
-        while True:
+        made = None
+        while made is None:
             try:
                 made = attempt.made(size, True, self.hold)
             except Exception as error:
                 smaller = attempt.smaller(size, self.may_use_cpu) if tidied else size
                 if size.on_cpu or smaller is None or not _gpu_memory.ran_out(error):
                     raise
-                self._make_room(error)
+                logger.warning("%s: the GPU's memory does not suffice: %s", step, str(error))
                 size, tidied = smaller, True
-            else:
-                break
+            if made is None:
+                self._make_room()  # now that the error is gone, which held the arrays of the call
         if size != Size():
             _worked[key] = size
             self._note(step, attempt, size)
@@ -99,11 +101,8 @@ class Workplace:
             return {}
         return {"transfers": self.transfers.summary(), "fallbacks": self.fallbacks}
 
-    def _make_room(self, error: BaseException) -> None:
+    def _make_room(self) -> None:
         """Bring to the host what can wait there, and give all that nothing uses back to the device."""
-        logger.warning("The GPU's memory does not suffice: %s", error)
-        # The calls that failed hold their arrays as long as the traceback holds their frames.
-        traceback.clear_frames(error.__traceback__)
         for held in list(self._all):
             held.leave_gpu()
         gc.collect()

@@ -12,10 +12,12 @@ import pytest
 
 from hcs_steps.compile import CompileOptions, compile_plate
 from hcs_steps.compile.plan import PLATE_UNIT, Plan
+from hcs_steps.compile.request import Limits
 from hcs_steps.pipeline import FunctionStep, GlobalPipelineConfig, Pipeline
 from hcs_steps.plate import open_plate, write_inventory
 from hcs_steps.plate.synthetic import make_plate
 from hcs_steps.results import Results
+from hcs_steps.run import devices, workplace
 from hcs_steps.run.records import read_json
 from hcs_steps.run.runner import Runner
 from hcs_steps.storage.protocol import PlaneKey
@@ -59,7 +61,7 @@ class Ran:
 
 def _run(root: Path, steps: Sequence[FunctionStep], truth: dict[str, Any], gpu: str) -> Ran:
     inventory = open_plate(root / "plate")
-    options = CompileOptions(plate_id="plate", gpu=gpu)
+    options = CompileOptions(plate_id="plate", gpu=gpu, limits=Limits(gpus=1))
     plan = compile_plate(inventory, Pipeline(steps, config=GlobalPipelineConfig()), options)
     results = Results(root / "results")
     results.root.mkdir(exist_ok=True)
@@ -68,6 +70,16 @@ def _run(root: Path, steps: Sequence[FunctionStep], truth: dict[str, Any], gpu: 
     for stage in plan.stages:
         runner.run(stage, [PLATE_UNIT] if stage.scope == "plate" else list(plan.units))
     return Ran(plan, results, truth, runner, steps, root, gpu)
+
+
+@pytest.fixture
+def one_gpu(cupy_standin: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The stand-in of CuPy, with one device to lease that nobody else knows of."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("HCS_STEPS_GPU_LOCKS", str(tmp_path / "locks"))
+    monkeypatch.setattr(devices, "_own", None)
+    monkeypatch.setattr(workplace, "_worked", {})
+    return cupy_standin
 
 
 @pytest.fixture

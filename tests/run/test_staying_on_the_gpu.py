@@ -16,22 +16,12 @@ from hcs_steps.functions import (
 )
 from hcs_steps.functions.declare import step_function
 from hcs_steps.pipeline import FunctionStep
-from hcs_steps.run import devices, workplace
+from hcs_steps.run import workplace
 from hcs_steps.run._attempt import Attempt
 from hcs_steps.run.held import Held, Transfers, as_array, planes_of, stacked
 from hcs_steps.run.records import read_record
 
 Run = Callable[..., Any]
-
-
-@pytest.fixture
-def one_gpu(cupy_standin: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
-    """The stand-in, and a lease of its device."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.setenv("HCS_STEPS_GPU_LOCKS", str(tmp_path / "locks"))
-    monkeypatch.setattr(devices, "_own", None)
-    monkeypatch.setattr(workplace, "_worked", {})
-    return cupy_standin
 
 
 def record(ran: Any, unit: str = "A01") -> dict[str, Any]:
