@@ -15,6 +15,7 @@ A parameter that the pipeline does not set, of a function that is given a stack,
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -155,7 +156,7 @@ class FunctionSpec:
         ``plane``. Not with ``reduces``, nor with outputs that are arrays or values.
     halves
         Arguments, whole numbers, that bound how much is in GPU memory at a time, such as a batch size: where that
-        runs out they are halved, down to 1. They must not change the result.
+        runs out they are halved, down to 1. They must not change the result, but for rounding.
     scope
         ``"unit"``: called with one stack. ``"plate"``: called once with the whole plate's results.
     stacks, needs_stacks
@@ -288,6 +289,12 @@ def step_function(
     )
 
     def attach(func: F) -> F:
+        for name in halves:
+            if name not in inspect.signature(func).parameters:
+                raise PipelineError(
+                    f"{func.__name__} has no argument {name!r}, which its declaration halves.",
+                    hint="Name arguments of the function in halves.",
+                )
         func.__hcs_step__ = spec  # type: ignore[attr-defined]
         return func
 

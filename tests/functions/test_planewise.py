@@ -131,6 +131,11 @@ def test_a_function_that_makes_one_plane_of_many_cannot_be_planewise() -> None:
         step_function(planewise=True, outputs={"best": "value"})
 
 
+def test_only_arguments_that_a_function_has_can_be_halved() -> None:
+    with pytest.raises(PipelineError, match="no argument 'tile'"):
+        step_function(halves=("tile",))(lambda stack, batch=4: stack)
+
+
 def test_a_table_that_does_not_say_of_which_planes_it_is_cannot_be_put_together(cupy_standin: Any) -> None:
     @step_function(planewise=True, devices=("cpu", "gpu"), outputs={"means": "table"})
     def means(stack: Any) -> Any:
