@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import platform
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -150,7 +149,7 @@ def _opened(path: Path) -> int:
     # Not with O_CREAT where it may be there: Linux refuses that for another user's file in a shared folder.
     with suppress(FileNotFoundError):
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    hidden = path.with_name(f".{path.name}-{platform.node()}-{os.getpid()}-{threading.get_ident()}")
+    hidden = path.with_name(f".{path.name}-{os.urandom(8).hex()}")
     os.close(_created(hidden))
     try:
         with suppress(FileExistsError):  # somebody else was faster

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -284,3 +285,46 @@ def test_a_lock_folder_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HCS_STEPS_GPU_LOCKS", str(tmp_path / "file" / "locks"))
     with pytest.raises(ConfigError, match="locks of GPUs"):
         lock_folder()
+
+
+OTHER_USER = """
+    import os, sys
+    from pathlib import Path
+    from hcs_steps.run._gpu_slots import Ticket, take
+    os.setuid(int(sys.argv[2]))
+    folder = Path(sys.argv[1])
+    ticket = Ticket(folder, ["a", "b"])
+    print(sorted(ticket.claimed()), [take(folder, key, 0) is not None for key in "ab"], flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be several users")
+def test_users_take_turns_in_a_shared_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        Path(home).chmod(0o755)
+        monkeypatch.setenv("HCS_STEPS_GPU_LOCKS", f"{home}/locks")
+        folder = lock_folder()
+        before = os.umask(0o077)
+        first = subprocess.Popen(  # user 4001 makes the files, which then are not root's, nor 4002's
+            [sys.executable, "-c", textwrap.dedent(OTHER_USER), str(folder), "4001"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert said(first) == "[] [True, True]"
+        second = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(OTHER_USER), str(folder), "4002"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        os.umask(before)
+        assert said(second) == "['a', 'b'] [False, False]"
+        first.kill()
+        first.communicate()
+        slot = take(folder, "a", 0)
+        assert slot is not None
+        slot.release()
+        second.kill()
+        second.communicate()
