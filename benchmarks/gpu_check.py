@@ -1,10 +1,11 @@
 """Does every image function give on the GPU what it gives on the CPU, and how much faster?
 
-python benchmarks/gpu_check.py [--size 2160] [--only tophat gaussian] [--markdown docs/gpu.md] [--stand-in]
+python benchmarks/gpu_check.py [--size 2160] [--only tophat gaussian] [--markdown FILE] [--stand-in]
 
 One file that needs this repository, NumPy, SciPy, scikit-image, and CuPy or PyTorch with a CUDA device; neither
 Snakemake nor Zarr. Prints a line per call with the seconds on either device (best of three, after a first call that
-compiles kernels), the largest difference and what is allowed, and exits with 1 if a difference is larger.
+compiles kernels), the largest difference and what is allowed, and exits with 1 if a difference is larger. Without
+``--only``, `gpu_machinery` follows: leasing, transfers, memory that runs out, DLPack.
 ``--stand-in`` puts NumPy in the place of CuPy and the CPU in that of CUDA: it shows that the paths run and agree, not
 how fast they are.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import os
 import sys
 import tempfile
 import time
@@ -27,6 +29,7 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from benchmarks import gpu_machinery  # noqa: E402
 from hcs_steps import functions  # noqa: E402
 from hcs_steps.functions.declare import spec_of  # noqa: E402
 
@@ -231,11 +234,25 @@ def main() -> None:
             if not arguments.only or case.function in arguments.only
             for row in check(case, arguments.size, cupy, torch_device)
         ]
+        failed = 0 if arguments.only else check_machinery(cupy)
     if arguments.markdown:
         arguments.markdown.write_text(markdown(rows, name, arguments.size))
     bad = [row for row in rows if not row.agrees]
     print(f"{len(rows) - len(bad)} of {len(rows)} agree")
-    raise SystemExit(1 if bad else 0)
+    raise SystemExit(1 if bad or failed else 0)
+
+
+def check_machinery(cupy: Any) -> int:
+    """Run the checks of the runner; returns how many failed."""
+    failed = 0
+    for name, run in gpu_machinery.CHECKS.items():
+        try:
+            said = run(cupy)
+        except Exception as error:
+            failed += 1
+            said = f"FAILED: {type(error).__name__}: {error}"
+        print(f"{name:<46}{said}", flush=True)
+    return failed
 
 
 @contextlib.contextmanager
@@ -246,6 +263,7 @@ def device(stand_in: bool) -> Iterator[tuple[Any, str, str]]:
         spec = importlib.util.spec_from_file_location("cupy_standin", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
+        os.environ["CUDA_VISIBLE_DEVICES"] = "0"
         with module.installed() as cupy:
             yield cupy, "cpu", "NumPy in the place of CuPy"
         return
@@ -391,9 +409,7 @@ def markdown(rows: list[Row], name: str, size: int) -> str:
         "| " + " | ".join(cells) + " |" for cells in [heads, ["---"] * 6, *(row.cells() for row in rows)]
     ]
     title = f"Image functions on {name} against the CPU, planes of {size} x {size}"
-    return "\n".join(
-        [f"# {title}", "", "`python benchmarks/gpu_check.py --markdown docs/gpu.md`", "", *lines, ""]
-    )
+    return "\n".join([f"# {title}", "", "`python benchmarks/gpu_check.py --markdown FILE`", "", *lines, ""])
 
 
 if __name__ == "__main__":

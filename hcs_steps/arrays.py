@@ -30,6 +30,16 @@ def is_cupy(x: Any) -> bool:
     return type(x).__module__.partition(".")[0] == "cupy"
 
 
+def is_on_gpu(x: Any) -> bool:
+    """Whether ``x`` is an array of CuPy, or a tensor of PyTorch in the memory of a GPU; imports neither."""
+    return is_cupy(x) or (_is_torch(x) and bool(x.is_cuda))
+
+
+def _is_torch(x: Any) -> bool:
+    """Whether ``x`` is a tensor of PyTorch; does not import PyTorch."""
+    return type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "detach")
+
+
 def ndimage_of(x: Any) -> Any:
     """The image filters which work on ``x``: `scipy.ndimage`, or `cupyx.scipy.ndimage` for a CuPy array."""
     if is_cupy(x):
@@ -43,8 +53,12 @@ def ndimage_of(x: Any) -> Any:
 
 def to_numpy(x: Any) -> NDArray[Any]:
     """``x`` in host memory; the same object if it is a NumPy array."""
+    host: NDArray[Any]
     if is_cupy(x):
-        host: NDArray[Any] = x.get()
+        host = x.get()
+        return host
+    if _is_torch(x):
+        host = x.detach().cpu().numpy()
         return host
     return np.asarray(x)
 

@@ -1,14 +1,20 @@
 """A strict stand-in for CuPy, for machines without a GPU: NumPy's results with CuPy's refusals.
 
 Arrays are no NumPy arrays and do not turn into them without ``get()``; host and device arrays do not mix, not even
-as an index; reductions give 0-dimensional arrays, not scalars; what CuPy 14 lacks is absent. `install` puts it in the
-place of ``cupy`` and ``cupyx``; what it cannot show is speed, memory and rounding of the real thing.
+as an index; reductions give 0-dimensional arrays, not scalars; what CuPy 14 lacks is absent. `installed` puts it in
+the place of ``cupy`` and ``cupyx``. It has devices, of which a process keeps those that it first saw, and memory:
+arrays take it until they are gone, the pool keeps it until it is freed, and beyond a limit (`set_limit` of the pool) it
+raises what CuPy raises. It counts the arrays that cross between host and device (``cupy.crossed``). What it cannot show
+is speed, rounding, and memory that the real thing takes besides arrays.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import types
+import weakref
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,6 +46,66 @@ METHODS = _words(
     "flatten max mean min nonzero partition prod put ravel repeat reshape round sort squeeze std sum swapaxes take "
     "tobytes tolist trace transpose var view"
 )
+
+
+class OutOfMemoryError(MemoryError):
+    """As CuPy calls it, and of the same parent."""
+
+    __module__ = "cupy.cuda.memory"
+
+
+class _Pool:
+    """CuPy's memory pool: bytes of the arrays that are alive, and those that it holds."""
+
+    def __init__(self):
+        self.used = self.held = self.limit = 0
+
+    def take(self, array, size):
+        if self.limit and self.used + size > self.limit:
+            raise OutOfMemoryError(
+                f"Out of memory allocating {size:,} bytes (limit set to: {self.limit:,} bytes)."
+            )
+        self.used += size
+        self.held = max(self.held, self.used)
+        weakref.finalize(array, self._give, size)
+
+    def _give(self, size):
+        self.used -= size
+
+    def total_bytes(self):
+        return self.held
+
+    def used_bytes(self):
+        return self.used
+
+    def free_all_blocks(self):
+        self.held = self.used
+
+    def set_limit(self, size=0):
+        self.limit = size
+
+
+class _Standing:
+    """What the stand-in that is installed knows of its devices, and what crossed between them and the host."""
+
+    def __init__(self, devices):
+        self.devices = devices
+        self.pool = _Pool()
+        self.crossed = Counter()
+        self.seen = None
+
+    def device_count(self):
+        if self.seen is None:  # CUDA reads it once
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            self.seen = self.devices if visible is None else len([n for n in visible.split(",") if n])
+        return min(self.seen, self.devices)
+
+    def cross(self, way, array):
+        self.crossed[way] += 1
+        self.crossed[f"{way}_bytes"] += array.nbytes
+
+
+_standing = _Standing(1)
 
 
 def _to_host(value):
@@ -82,11 +148,15 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):  # noqa: N801
 
     def __init__(self, host):
         self._host = host
+        if host.base is None:
+            _standing.pool.take(self, host.nbytes)
 
     def get(self):
+        _standing.cross("to_host", self._host)
         return self._host.copy()
 
     def set(self, host):
+        _standing.cross("to_device", host)
         self._host[...] = host
 
     def item(self, *index):
@@ -107,7 +177,13 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):  # noqa: N801
     def __getattr__(self, name):
         if name not in METHODS:
             raise AttributeError(f"cupy.ndarray has no attribute {name!r}")
-        return _on_device(getattr(self._host, name))
+        method = getattr(self._host, name)
+
+        def call(*args, **kwargs):
+            result = method(*_to_host(args), **{key: _to_host(value) for key, value in kwargs.items()})
+            return self if result is self._host else _to_device(result)  # astype(copy=False) takes no memory
+
+        return call
 
     def __getitem__(self, key):
         return _to_device(self._host[_to_host(key)])
@@ -180,13 +256,30 @@ class _Module(types.ModuleType):
         return _on_device(value)
 
 
+def _array(x, dtype=None, **_):
+    if isinstance(x, np.ndarray):
+        _standing.cross("to_device", x)
+    return ndarray(np.array(x._host if isinstance(x, ndarray) else x, dtype=dtype))
+
+
+def _asarray(x, dtype=None, **_):
+    same = isinstance(x, ndarray) and dtype in (None, x.dtype)
+    return x if same else _array(x, dtype)
+
+
 def _create():
     cupy = _Module("cupy", np, LACKING)
     cupy.ndarray = ndarray
-    cupy.asarray = cupy.array = lambda x, dtype=None, **_: ndarray(
-        np.array(x._host if isinstance(x, ndarray) else x, dtype=dtype)
+    cupy.array, cupy.asarray, cupy.ascontiguousarray = _array, _asarray, _asarray
+    cupy.from_dlpack = lambda x: ndarray(np.from_dlpack(x))
+    cupy.get_default_memory_pool = lambda: _standing.pool
+    cupy.get_default_pinned_memory_pool = _Pool
+    cupy.crossed = _standing.crossed
+    cupy.cuda = types.SimpleNamespace(
+        runtime=types.SimpleNamespace(getDeviceCount=_standing.device_count),
+        memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+        Device=lambda: types.SimpleNamespace(synchronize=lambda: None),
     )
-    cupy.ascontiguousarray = cupy.asarray
     cupy.asnumpy = lambda x, **_: x.get() if isinstance(x, ndarray) else np.asarray(x)
     cupy.get_array_module = lambda *arrays: cupy if any(isinstance(a, ndarray) for a in arrays) else np
     for name in ("fft", "linalg", "random"):
@@ -200,8 +293,10 @@ def _create():
 
 
 @contextmanager
-def installed() -> Iterator[types.ModuleType]:
+def installed(devices: int = 1) -> Iterator[types.ModuleType]:
     """The stand-in as ``cupy`` and ``cupyx`` in the block; its value is the ``cupy`` module."""
+    global _standing
+    _standing = _Standing(devices)
     cupy, cupyx = _create()
     modules = {"cupy": cupy, "cupyx": cupyx, "cupyx.scipy": cupyx.scipy}
     modules |= {f"cupy.{name}": getattr(cupy, name) for name in ("fft", "linalg", "random")}

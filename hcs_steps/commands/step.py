@@ -44,6 +44,8 @@ def run_units(arguments: argparse.Namespace, link: Link, kept: KeptRunners) -> t
     Returns the exit code, and what is to be said on the terminal. ``kept`` is what earlier jobs of the process left.
     """
     from hcs_steps.compile.stages import REPORT
+    from hcs_steps.run._link import AnotherProcessError
+    from hcs_steps.run.devices import DeviceTaken
     from hcs_steps.run.records import write_marker
 
     log = arguments.log or ""
@@ -64,7 +66,10 @@ def run_units(arguments: argparse.Namespace, link: Link, kept: KeptRunners) -> t
         return 0, ""
     if link.death is not None:
         runner.settle(stage, link.death)
-    runner.run(stage, [unit for unit in units if unit not in outcome.ended])
+    try:
+        runner.run(stage, [unit for unit in units if unit not in outcome.ended])
+    except DeviceTaken:
+        raise AnotherProcessError from None
     if stage.name == REPORT:
         from hcs_steps.report.settled import settle_page
 

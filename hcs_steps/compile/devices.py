@@ -18,7 +18,7 @@ def assign_devices(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     stages = []
     for stage in plan.stages:
         if not (granted and _can_use_gpu(plan, stage)):
-            stages.append(replace(stage, gpu=0, gpu_mem_mb=0))
+            stages.append(replace(stage, gpu=0, gpu_only=False, gpu_mem_mb=0))
             continue
         if limits.gpu_mem_mb is not None and stage.gpu_mem_mb > limits.gpu_mem_mb:
             problems.append(
@@ -29,7 +29,7 @@ def assign_devices(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
                     "limits.gpu_mem_mb.",
                 )
             )
-        stages.append(replace(stage, gpu=1))
+        stages.append(replace(stage, gpu=1, gpu_only=policy is GpuPolicy.ALWAYS))
     return replace(plan, stages=tuple(stages)), problems
 
 

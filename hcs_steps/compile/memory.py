@@ -23,7 +23,14 @@ import numpy as np
 
 from hcs_steps.compile.declared import Declared
 from hcs_steps.compile.plan import RAW, CallPlan, Layout, Plan, StagePlan, StepPlan
-from hcs_steps.compile.process_memory import ASSUMED, CONSOLIDATE_MB, REPORT_MB, TABLE, process_mb
+from hcs_steps.compile.process_memory import (
+    ASSUMED,
+    CONSOLIDATE_MB,
+    GPU_KEPT_MB,
+    REPORT_MB,
+    TABLE,
+    process_mb,
+)
 from hcs_steps.compile.request import Request
 from hcs_steps.compile.stages import CONSOLIDATE, last_producer, looked_up, source_of
 from hcs_steps.compile.units import chain_of, channel_names
@@ -53,9 +60,10 @@ def predict_memory(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
     problems: list[HcsError] = list(functions.problems.values())
     for stage in plan.stages:
         host, gpu = peaks[stage.name].host, peaks[stage.name].gpu
+        waits = min(peaks[stage.name].waits, GPU_KEPT_MB * MB)
         packages = _packages(plan, stage, functions)
         mem_mb = _rounded(_process_mb(plan, stage, packages) + host / MB)
-        gpu_mem_mb = _rounded(GPU_BASE_MB + gpu / MB) if gpu else 0
+        gpu_mem_mb = _rounded(GPU_BASE_MB + (gpu + waits) / MB) if gpu else 0
         stages.append(replace(stage, packages=packages, mem_mb=mem_mb, gpu_mem_mb=gpu_mem_mb))
         limit = request.options.limits.mem_mb
         if limit is not None and mem_mb > limit:
@@ -72,13 +80,14 @@ def predict_memory(plan: Plan, request: Request) -> tuple[Plan, list[HcsError]]:
 
 @dataclass(frozen=True)
 class _Peak:
-    """Peak bytes on the host and on the GPU."""
+    """Peak bytes on the host, of a call on the GPU, and of what waits there meanwhile."""
 
     host: float = 0.0
     gpu: float = 0.0
+    waits: float = 0.0
 
     def or_more(self, other: _Peak) -> _Peak:
-        return _Peak(max(self.host, other.host), max(self.gpu, other.gpu))
+        return _Peak(max(self.host, other.host), max(self.gpu, other.gpu), max(self.waits, other.waits))
 
     def beside(self, held: float) -> _Peak:
         """The peak while so many bytes more are held on the host."""
@@ -266,6 +275,10 @@ def _stage_peak(plan: Plan, stage: StagePlan, needs: Mapping[int, _Need]) -> _Pe
             continue
         step, need = plan.steps[index], needs[index]
         peak = peak.or_more(need.call.beside(kept + held))
+        if _uses_gpu(plan, [i for i in stage.steps if i > index]):
+            peak = peak.or_more(_Peak(waits=kept + held + need.images + need.labels))
+        elif _uses_gpu(plan, [index]):
+            peak = peak.or_more(_Peak(waits=kept + held))
         if step.own_images:
             held = 0.0 if step.written else need.images  # the next step replaces it
         # What is published stays until the stage has ended.
@@ -275,6 +288,11 @@ def _stage_peak(plan: Plan, stage: StagePlan, needs: Mapping[int, _Need]) -> _Pe
         # A plane of odd sizes is copied to be halved.
         writing = max(writing, share * published * (WRITE_FACTOR + 1 / need.planes))
     return peak.or_more(_Peak(kept + writing))
+
+
+def _uses_gpu(plan: Plan, steps: Sequence[int]) -> bool:
+    """Whether any of some steps can use a GPU."""
+    return any("gpu" in call.devices for index in steps for call in plan.steps[index].calls)
 
 
 def _largest(plan: Plan, stage: StagePlan, functions: Declared) -> str:

@@ -200,9 +200,10 @@ class StagePlan:
 
     ``upstream`` names the stages whose results it reads, ``fingerprint`` hashes its steps and everything
     upstream. ``packages`` are the large ones that its process loads (`hcs_steps.compile.process_memory`), ``mem_mb``
-    and ``gpu_mem_mb`` the predicted peak of one unit; ``runtime`` is in minutes, ``timeout_s`` the seconds that one
-    unit may take (0: any). ``skipped`` says why the stage is left out; its results are those that are there. After a
-    ``gate`` a run stops for people to look.
+    and ``gpu_mem_mb`` the predicted peak of one unit; with ``gpu_only`` a job that has a GPU whose memory does not
+    suffice fails, and is not done by the CPU; ``runtime`` is in minutes, ``timeout_s`` the seconds that one unit may
+    take (0: any). ``skipped`` says why the stage is left out; its results are those that are there. After a ``gate`` a
+    run stops for people to look.
     """
 
     name: str
@@ -212,6 +213,7 @@ class StagePlan:
     fingerprint: str = ""
     packages: tuple[str, ...] = ()
     gpu: int = 0
+    gpu_only: bool = False
     mem_mb: int = 0
     gpu_mem_mb: int = 0
     runtime: int = 60

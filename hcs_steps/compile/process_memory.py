@@ -34,6 +34,8 @@ REPORT_MB = (240, 0.2)
 """The stages that join the tables of a plate and that make its page: what each takes, and what more for each unit. The
 tables of a plate are read in parts, what is shown of them is held. Measured up to 1,536 wells of 500 features.
 """
+GPU_KEPT_MB = 2048
+"""So much of what steps have left waits on the GPU for later steps of the stage; the rest waits on the host."""
 
 
 def process_mb(packages: Iterable[str]) -> int:

@@ -163,7 +163,7 @@ class Workflow:
         def mem_mb(wildcards: Any, attempt: int) -> int:
             return asked(wildcards, attempt) + (AROUND_MB if self.on_cluster() else 0)
 
-        return mem_mb
+        return signed(mem_mb)
 
     def gpu_memory(self, stage: str) -> Callable[[Any, int], int]:
         """The function of a stage's rule that says how much memory of a device (MB) a job asks for."""

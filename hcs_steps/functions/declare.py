@@ -15,6 +15,7 @@ A parameter that the pipeline does not set, of a function that is given a stack,
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -149,6 +150,13 @@ class FunctionSpec:
         The large packages that it loads, of those in `hcs_steps.compile.process_memory.PACKAGES_MB`. None: not known.
     devices
         Where it can run: ``("cpu",)`` or ``("cpu", "gpu")``. On the GPU it is handed CuPy arrays.
+    planewise
+        True: what comes back of a plane depends on that plane only, and on its part of the plane table and of labels,
+        so that a stack may be given a few planes at a time where memory is short. Its tables have a column
+        ``plane``. Not with ``reduces``, nor with outputs that are arrays or values.
+    halves
+        Arguments, whole numbers, that bound how much is in GPU memory at a time, such as a batch size: where that
+        runs out they are halved, down to 1. They must not change the result, but for rounding.
     scope
         ``"unit"``: called with one stack. ``"plate"``: called once with the whole plate's results.
     stacks, needs_stacks
@@ -181,6 +189,8 @@ class FunctionSpec:
     needs: Needs | None = None
     packages: tuple[str, ...] | None = None
     devices: tuple[str, ...] = ("cpu",)
+    planewise: bool = False
+    halves: tuple[str, ...] = ()
     scope: Literal["unit", "plate"] = "unit"
     stacks: str = ""
     needs_stacks: bool = False
@@ -188,6 +198,15 @@ class FunctionSpec:
     mosaic: bool = False
     scale: Scale | None = None
     geometry: Geometry | None = None
+
+    def __post_init__(self) -> None:
+        whole = [output.name for output in self.outputs if output.kind in ("array", "value")]
+        if self.planewise and (self.reduces or whole):
+            raise PipelineError(
+                "A function that treats planes one by one (planewise) returns a plane for each, and labels and tables "
+                f"only{f', but {whole[0]!r} is none' if whole else ', but it reduces them to one'}.",
+                hint="Declare it without planewise.",
+            )
 
     def cost(self, params: Mapping[str, Any] | None = None, plate: PlateSize | None = None) -> Cost:
         """What a call takes, by default with the defaults, on a plate of one channel and plane."""
@@ -215,6 +234,8 @@ def step_function(
     needs: Needs | None = None,
     packages: tuple[str, ...] | None = None,
     devices: tuple[str, ...] = ("cpu",),
+    planewise: bool = False,
+    halves: tuple[str, ...] = (),
     scope: Literal["unit", "plate"] = "unit",
     stacks: str = "",
     needs_stacks: bool = False,
@@ -256,6 +277,8 @@ def step_function(
         needs=needs,
         packages=packages,
         devices=devices,
+        planewise=planewise,
+        halves=halves,
         scope=scope,
         stacks=stacks,
         needs_stacks=needs_stacks,
@@ -266,6 +289,12 @@ def step_function(
     )
 
     def attach(func: F) -> F:
+        for name in halves:
+            if name not in inspect.signature(func).parameters:
+                raise PipelineError(
+                    f"{func.__name__} has no argument {name!r}, which its declaration halves.",
+                    hint="Name arguments of the function in halves.",
+                )
         func.__hcs_step__ = spec  # type: ignore[attr-defined]
         return func
 

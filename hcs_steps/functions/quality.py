@@ -43,6 +43,7 @@ def _require_bits(bit_depth: int | None) -> None:
     scratch=9.0,
     packages=(),
     devices=("cpu", "gpu"),
+    planewise=True,
 )
 def focus_score(stack: Any, window: str | Enum = "none") -> tuple[Any, Columns]:
     """How sharp each plane is: the slope of its power spectrum in a log-log plot. The image passes through.
@@ -91,6 +92,7 @@ def focus_score(stack: Any, window: str | Enum = "none") -> tuple[Any, Columns]:
     scratch=8.0,
     packages=(),
     devices=("cpu", "gpu"),
+    planewise=True,
 )
 def saturation(stack: Any, bit_depth: int | None = None) -> tuple[Any, Columns]:
     """How much of each plane is clipped: the part at the highest and the lowest value. The image passes through.
@@ -135,6 +137,7 @@ def saturation(stack: Any, bit_depth: int | None = None) -> tuple[Any, Columns]:
     scratch=8.0,
     packages=(),
     devices=("cpu", "gpu"),
+    planewise=True,
 )
 def signal_to_background(stack: Any, dark: float = 0.0) -> tuple[Any, Columns]:
     """How far the signal rises above the background of each plane. The image passes through.
@@ -178,6 +181,7 @@ def signal_to_background(stack: Any, dark: float = 0.0) -> tuple[Any, Columns]:
     scratch=13.0,
     packages=(),
     devices=("cpu", "gpu"),
+    planewise=True,
 )
 def image_quality(
     stack: Any, window: str | Enum = "none", bit_depth: int | None = None, dark: float = 0.0

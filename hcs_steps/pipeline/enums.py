@@ -138,7 +138,12 @@ class MissingPolicy(StrEnum):
 
 
 class GpuPolicy(StrEnum):
-    """``auto``: GPU-capable stages ask for a GPU if there is one; ``always``; ``never``."""
+    """Whether stages with functions that can use a GPU ask for one.
+
+    ``auto``: if the machine that compiles the plan has one; where a GPU's memory does not suffice, the CPU goes on.
+    ``always``: also if it has none, because jobs run elsewhere; where a GPU's memory does not suffice, the unit fails.
+    ``never``: everything is done by CPUs.
+    """
 
     AUTO = "auto"
     ALWAYS = "always"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from hcs_steps.compile.plan import Plan, StagePlan
 from hcs_steps.errors import MEND, StepError
+from hcs_steps.run import _gpu_memory
 from hcs_steps.run._memory import OUT_OF_MEMORY, is_out_of_memory, memory_sentence
 from hcs_steps.run.devices import CPU
 from hcs_steps.run.measure import peak_host_mb
@@ -51,7 +52,7 @@ def failure_of_error(stage: StagePlan, unit: str, error: BaseException, device: 
     kind = MISSING_INPUT if isinstance(cause, MissingInputError) else type(cause).__name__
     if isinstance(cause, SystemExit):
         text = f"A function called sys.exit({cause.code!r}); it must raise an error, or return."
-    elif is_out_of_memory(cause):
+    elif is_out_of_memory(cause) or _gpu_memory.ran_out(cause):
         kind, text = OUT_OF_MEMORY, f"{text.rstrip('.: ')}. {_figures(stage, cause, device)}"
     return Failure(
         stage=stage.name,
@@ -68,17 +69,14 @@ def failure_of_error(stage: StagePlan, unit: str, error: BaseException, device: 
 
 
 def peak_gpu_mb(device: str) -> int:
-    """GPU memory that this process has taken at the most, in MB."""
-    if device == CPU:
-        return 0
-    import cupy
-
-    return int(cupy.get_default_memory_pool().total_bytes() >> 20)
+    """GPU memory that this process has taken at the most since the unit started, in MB."""
+    return 0 if device == CPU else _gpu_memory.peak_mb()
 
 
 def _figures(stage: StagePlan, cause: BaseException, device: str) -> str:
     """What a unit that ran out of memory was to need, and what it had: on the GPU, if it was that one's."""
-    if device == CPU or isinstance(cause, MemoryError | OSError):
+    # CuPy's own error is a MemoryError, too.
+    if device == CPU or not _gpu_memory.ran_out(cause):
         return memory_sentence(stage.mem_mb, peak_host_mb())
     return (
         f"It needed more GPU memory than there was: {stage.gpu_mem_mb} MB were predicted, {peak_gpu_mb(device)} MB "

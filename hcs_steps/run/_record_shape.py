@@ -19,7 +19,7 @@ def is_record(data: Mapping[str, Any]) -> bool:
         and isinstance(data.get("success"), bool)
         and all(isinstance(data.get(name, ""), str) for name in _TEXTS)
         and all(_is_number(data.get(name, 0)) for name in _NUMBERS)
-        and all(isinstance(data.get(name, {}), dict) for name in ("seconds", "versions"))
+        and all(isinstance(data.get(name, {}), dict) for name in ("seconds", "versions", "gpu"))
         and all(_is_list_of(str, data.get(name, [])) for name in ("notes", "because"))
         and _is_list_of(dict, data.get("published"))
         and all(_is_published(item) for item in data["published"])

@@ -1,34 +1,36 @@
-"""One call of a step function: its arguments filled, its result checked and normalised.
+"""The calls of a step on one stack, one after the other: their arguments filled, their results named.
 
-What comes back from a function is normalised here, before it goes to memory or to a store, so that a
-pipeline gives the same bytes whichever way its images travel.
+What comes back from a function is normalised before it goes to memory or to a store, so that a pipeline gives the same
+bytes whichever way its images travel.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from hcs_steps.arrays import to_numpy
 from hcs_steps.compile.plan import CallPlan
 from hcs_steps.errors import StepError
 from hcs_steps.frozen import thaw
 from hcs_steps.functions.declare import Geometry, Table, spec_of
 from hcs_steps.pipeline.stacks import output_keys
-from hcs_steps.run._guard import put_back
-from hcs_steps.storage.protocol import Image, PlaneKey
+from hcs_steps.run._attempt import Attempt
+from hcs_steps.run.held import Held
+from hcs_steps.run.workplace import Workplace
+from hcs_steps.storage.protocol import PlaneKey
 
 
 @dataclass(frozen=True)
 class NamedOutput:
     """One named output of a call; ``keys`` are the planes of the stack that it belongs to, in order.
 
-    ``scale`` says of an array in which pixels it counts: how wide they are in pixels of the plate's own images.
+    Arrays and labels may be `Held` ones, on the GPU as well. ``scale`` says of an array in which pixels it
+    counts: how wide they are in pixels of the plate's own images.
     """
 
     kind: str
@@ -36,6 +38,11 @@ class NamedOutput:
     keys: tuple[PlaneKey, ...]
     scale: float | None = None
     made_by: str = ""
+
+    @property
+    def on_host(self) -> Any:
+        """The value in host memory."""
+        return self.value.on_host() if isinstance(self.value, Held) else self.value
 
 
 @dataclass
@@ -51,43 +58,56 @@ class CallResult:
     scale: float = 1.0
     moved: Table | None = None
 
+    def leave_gpu(self, but: Collection[str]) -> None:
+        """Bring the arrays among the outputs to the host, but those of some names."""
+        for name, output in self.outputs.items():
+            if isinstance(output.value, Held) and name not in but:
+                output.value.leave_gpu()
+
 
 def run_chain(
     chain: Sequence[CallPlan],
     functions: Mapping[str, Callable[..., Any]],
-    stack: Image,
+    stack: Held,
     keys: tuple[PlaneKey, ...],
     table: Table,
     given: Mapping[str, NamedOutput],
     result: CallResult,
-    on_gpu: bool,
-) -> Image:
-    """Apply a chain to a stack (N, Y, X) and return the last stack; named outputs go into ``result``.
+    work: Workplace,
+    step: str = "",
+) -> Held:
+    """Apply a chain of a step to a stack (N, Y, X) and return the last stack; named outputs go into ``result``.
 
     ``keys`` are the planes of the stack and ``table`` is their plane table; ``given`` fills injected parameters;
-    outputs of earlier calls of the chain come before it.
+    outputs of earlier calls of the chain come before it. Between calls that are made on a GPU, arrays stay there.
     """
-    for call in chain:
-        device = on_gpu and "gpu" in call.devices
-        function, before = functions[call.function], stack.shape
-        filled = _fill(call, function, {**given, **result.outputs}, table, result.scale)
-        arguments = thaw(call.kwargs) | {name: _moved(value, device) for name, value in filled.items()}
-        with put_back():
-            returned = function(_moved(stack, device), **arguments)
-        image, *others = _values(call, returned)
-        stack = _stack(call, image, before[0])
+    for number, call in enumerate(chain):
+        function, used = functions[call.function], stack
+        before = used.shape
+        filled = _fill(call, function, {**given, **result.outputs}, table, result.scale, work)
+        by_plane = frozenset(n for n in filled if n == "planes" or _is_labels(n, given, result))
+        stack, others = work.make(step, number, Attempt(call, function, used, filled, by_plane))
+        if stack is not used:
+            used.used_up()
         keys = output_keys(keys, reduces=call.reduces)
         geometry = spec_of(function).geometry
         if geometry is not None:
+            arguments = thaw(call.kwargs) | {
+                n: v.on_host() if isinstance(v, Held) else v for n, v in filled.items()
+            }
             result.scale *= _widening(geometry, table, before, stack.shape, arguments)
             table = result.moved = geometry(table, before, stack.shape, arguments)
         elif call.reduces:
             table = {name: column[:1] for name, column in table.items()}
         for (name, kind), value in zip(call.outputs, others, strict=False):
-            checked = _labels(call, name, value, stack) if kind == "labels" else value
             scale = result.scale if kind == "array" else None
-            result.outputs[name] = NamedOutput(kind, checked, keys, scale, call.function)
+            result.outputs[name] = NamedOutput(kind, value, keys, scale, call.function)
     return stack
+
+
+def _is_labels(name: str, given: Mapping[str, NamedOutput], result: CallResult) -> bool:
+    output = result.outputs.get(name, given.get(name))
+    return output is not None and output.kind == "labels"
 
 
 def _fill(
@@ -96,6 +116,7 @@ def _fill(
     available: Mapping[str, NamedOutput],
     table: Table,
     scale: float,
+    work: Workplace,
 ) -> dict[str, Any]:
     """The values of a call's injected parameters; one that nothing is there for is left to its default."""
     filled: dict[str, Any] = {}
@@ -104,7 +125,8 @@ def _fill(
             filled[name] = table
         elif name in available:
             _require_same_pixels(call, name, available[name], table, scale)
-            filled[name] = available[name].value
+            value = available[name].value
+            filled[name] = work.hold(value) if isinstance(value, np.ndarray) else value
         elif inspect.signature(function).parameters[name].default is inspect.Parameter.empty:
             raise StepError(
                 f"{call.function} needs {name!r}, which no step before returned for this unit.",
@@ -143,71 +165,3 @@ def _widening(
     sizes = np.where(sizes > 0, sizes, 1.0)
     changed = geometry({**table, "pixel_size_um": sizes}, before, after, arguments)["pixel_size_um"]
     return float(changed[0] / sizes[0])
-
-
-def _values(call: CallPlan, returned: Any) -> tuple[Any, ...]:
-    """What a function returned, the stack first: as many values as it declares."""
-    values = returned if isinstance(returned, tuple) else (returned,)
-    if not 0 <= 1 + len(call.outputs) - len(values) <= call.optional:
-        names = ", ".join(name for name, _ in call.outputs) or "no named outputs"
-        raise StepError(
-            f"{call.function} returned {len(values)} values; expected the stack and {names}.",
-            hint="Declare named outputs with @step_function(outputs={...}).",
-        )
-    return values
-
-
-def _stack(call: CallPlan, value: Any, planes: int) -> Image:
-    if value is None:
-        raise StepError(f"{call.function} returned nothing.", hint="A step function returns its image stack.")
-    image = to_numpy(value)
-    if image.ndim == 2:
-        image = image[np.newaxis]
-    expected = 1 if call.reduces else planes
-    if image.ndim != 3 or len(image) != expected:
-        raise StepError(
-            f"{call.function} returned an array of shape {image.shape} for {planes} planes; expected "
-            f"({expected}, Y, X).",
-            hint="A function that makes one plane of a stack says so: @step_function(reduces=True).",
-        )
-    if not image.size:
-        raise StepError(
-            f"{call.function} returned an array of shape {image.shape}, which has no pixels.",
-            hint="Return planes of at least one pixel.",
-        )
-    if image.dtype == bool:
-        image = image.astype(np.uint8)
-    if image.dtype.kind not in "uif":
-        raise StepError(
-            f"{call.function} returned pixels of type {image.dtype}.", hint="Return a numeric array."
-        )
-    if image.dtype == np.float16 or image.dtype.itemsize > 8:
-        image = image.astype(np.float32 if image.dtype == np.float16 else np.float64)
-    return image.astype(image.dtype.newbyteorder("="), copy=False)
-
-
-def _labels(call: CallPlan, name: str, value: Any, image: Image) -> Image:
-    labels = to_numpy(value)
-    if labels.ndim == 2:
-        labels = labels[np.newaxis]
-    if labels.shape != image.shape or labels.dtype.kind not in "ui":
-        raise StepError(
-            f"{call.function} returned labels {name!r} of shape {labels.shape} and type {labels.dtype}; "
-            f"expected integers of shape {image.shape}.",
-            hint="Return labels for the planes that came in: 0 is background, 1, 2, ... are objects.",
-        )
-    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
-        raise StepError(
-            f"{call.function} returned negative labels {name!r}.",
-            hint="Label objects from 1; 0 is background.",
-        )
-    return labels.astype(np.uint32, copy=False)
-
-
-def _moved(value: Any, device: bool) -> Any:
-    """An image stack, labels or an array on the device that a function is to work on; tables stay on the host."""
-    if not (device and isinstance(value, np.ndarray)):
-        return value
-    import cupy
-
-    return cupy.asarray(value)

@@ -20,9 +20,12 @@ MOST = 8
 
 
 class KeptRunners:
-    """Runners by plan file, ready for the next job."""
+    """Runners by plan file, ready for the next job. In a process that can be replaced they are not patient, see
+    `Runner`.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, replaceable: bool = False) -> None:
+        self._replaceable = replaceable
         self._runners: OrderedDict[str, tuple[tuple[int, ...], Runner]] = OrderedDict()
         self._search_path: tuple[str, ...] | None = None
 
@@ -42,7 +45,7 @@ class KeptRunners:
             if self._search_path not in (None, plan.search_path):
                 raise AnotherProcessError
             self._search_path = plan.search_path
-            known = state, Runner(plan, Results(path.parent))
+            known = state, Runner(plan, Results(path.parent), may_move=self._replaceable)
         self._runners[name] = known
         while len(self._runners) > MOST:
             self._runners.popitem(last=False)

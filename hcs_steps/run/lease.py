@@ -37,7 +37,7 @@ FIRST_LOOK_S, LAST_LOOK_S = 0.1, 2.0
 logger = logging.getLogger("hcs_steps")
 
 
-class Lease:
+class UnitLease:
     """The right of this process to compute a unit of a stage. `take` it, then compute; or `release` it.
 
     Once the watching process has been told that the unit starts, the running file is that one's, and so is its end.

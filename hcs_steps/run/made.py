@@ -13,13 +13,16 @@ from hcs_steps.storage.atomic import checksum_file
 
 @dataclass
 class Made:
-    """What a unit made: files and groups, outputs for later steps, seconds, and how many stacks it took."""
+    """What a unit made: files and groups, outputs for later steps, seconds, how many stacks it took, and what its
+    record says of the GPU.
+    """
 
     published: list[dict[str, Any]] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     items: int = 0
     notes: list[str] = field(default_factory=list)
+    gpu: dict[str, Any] = field(default_factory=dict)
 
     def add(self, items: Iterable[Any], folder: str = "") -> None:
         """Remember what a store published; its paths are relative to ``folder``."""

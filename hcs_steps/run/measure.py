@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hcs_steps import __version__
+from hcs_steps.run import _gpu_memory
 
 COMMIT = "HCS_STEPS_COMMIT"
 """Environment variable in which the main process tells its jobs `commit_state`, so that each need not ask."""
@@ -25,8 +26,13 @@ PACKAGES = ("numpy", "scipy", "skimage", "zarr", "tifffile", "pyarrow", "cupy", 
 """Packages whose versions a record names if the job loaded them."""
 
 
-def reset_peak() -> None:
-    """Start measuring peak memory anew, where the system can (Linux); otherwise the peak is the process's."""
+def reset_peak(on_gpu: bool = False) -> None:
+    """Start measuring peak memory anew, where the system can (Linux); otherwise the peak is the process's.
+
+    Of the GPU, too, if the process works on one, which gives back what the unit before has left there.
+    """
+    if on_gpu:
+        _gpu_memory.reset_peak()
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -61,6 +61,8 @@ def compute_unit(
             for path in _write_rois(context, stage, index, images, labels, results):
                 published.add_file(results, path)
         published.outputs[step.name] = _publish_outputs(run, index, results, published)
+    published.gpu = run.work.summary()
+    published.notes += run.work.notes
     if context.layout.blank:
         published.notes.append(f"{len(context.layout.blank)} missing planes were read as zeros")
     published.seconds["write"] = time.perf_counter() - started
@@ -173,7 +175,7 @@ def _labels(made: UnitResult, steps: Iterable[int]) -> dict[str, dict[PlaneKey, 
         for call in made.calls[index]:
             for name, output in call.outputs.items():
                 if output.kind == "labels":
-                    labels.setdefault(name, {}).update(zip(output.keys, output.value, strict=True))
+                    labels.setdefault(name, {}).update(zip(output.keys, output.on_host, strict=True))
     return labels
 
 
@@ -199,7 +201,7 @@ def _publish_outputs(run: UnitRun, index: int, results: Results, published: Made
         for name, output in call.outputs.items():
             if output.kind == "array":
                 path = results.array(step.name, unit, name, number)
-                write_array(path, to_numpy(output.value))
+                write_array(path, to_numpy(output.on_host))
                 arrays[name] = published.add_file(results, path)
                 scales[name] = output.scale
             elif output.kind == "value":

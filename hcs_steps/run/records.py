@@ -42,6 +42,9 @@ class Record:
     memory peaks are in MB; ``published`` lists every file or image group with size and checksum, and ``cleaned``
     where it was removed on purpose; ``outputs`` what later steps may ask for: step -> calls, each with its fixed
     components, tables, arrays and values. ``plan`` is the hash of the plan, ``because`` says why it was computed.
+    ``device`` is ``cpu`` or ``cuda:<name>``; ``gpu`` is empty on the CPU, else it says more of the device (see
+    docs/gpu.md): its ``id`` and ``slot``, the ``transfers`` between host and device, and ``fallbacks``, what was done
+    where its memory did not suffice.
     """
 
     stage: str
@@ -65,6 +68,7 @@ class Record:
     plan: str = ""
     mode: str = ""
     because: tuple[str, ...] = ()
+    gpu: Mapping[str, Any] = field(default_factory=dict)
     version: int = RECORD_VERSION
 
 

@@ -25,9 +25,9 @@ from hcs_steps.run._failures import MissingInputError, failure_of_death, failure
 from hcs_steps.run._link import Link
 from hcs_steps.run._withdrawal import remove_published, retract_record, withdraw_unit
 from hcs_steps.run._worker import Stopped, is_stopped
-from hcs_steps.run.devices import CPU, leased_device
+from hcs_steps.run.devices import DeviceLease, leased_device
 from hcs_steps.run.images import ImageFileError
-from hcs_steps.run.lease import Lease
+from hcs_steps.run.lease import UnitLease
 from hcs_steps.run.made import Made
 from hcs_steps.run.measure import environment, peak_host_mb, reset_peak
 from hcs_steps.run.outcome import Death, Outcome
@@ -55,7 +55,8 @@ class Runner:
     """Runs stages of one plan.
 
     ``log`` is named in failures; ``debug`` lets a unit's error through; ``force`` computes what is up to
-    date; ``link`` is told which units start and end.
+    date; ``link`` is told which units start and end; ``may_move`` lets `DeviceTaken` through, before any unit is
+    touched, where a fresh process would get a GPU sooner than this one.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Runner:
         debug: bool = False,
         force: bool = False,
         link: Link | None = None,
+        may_move: bool = False,
     ) -> None:
         self.plan = plan
         self.results = results
@@ -75,6 +77,7 @@ class Runner:
         self.force = force
         self.skip_finished = plan.smart_caching and not force
         self.link = link
+        self.may_move = may_move
         self._stores: dict[int, Any] = {}
         self._planes: dict[str, Any] = {}
 
@@ -88,7 +91,7 @@ class Runner:
     def run(self, stage: StagePlan, units: Sequence[str]) -> Outcome:
         """Run the stage over the units, one after the other."""
         outcome = Outcome()
-        with leased_device(bool(stage.gpu)) as device:
+        with leased_device(bool(stage.gpu), may_move=self.may_move) as device:
             for unit in units:
                 state, text = self._run_one(stage, unit, device)
                 outcome.note(unit, state, text)
@@ -112,14 +115,14 @@ class Runner:
         """Leave nothing of a unit that is not done."""
         withdraw_unit(self.plan, self.results, stage, unit, published, self.store)
 
-    def _run_one(self, stage: StagePlan, unit: str, device: str) -> tuple[str, str]:
+    def _run_one(self, stage: StagePlan, unit: str, device: DeviceLease) -> tuple[str, str]:
         """What became of the unit, and the text for it; see `Outcome.note`."""
         fingerprint = self.fingerprint(stage, unit)
         if self._is_done(stage, unit, fingerprint):
             return "skipped", fingerprint
         if self.link is None:  # nobody watches, and so nobody would keep up a lease
             return self._compute_one(stage, unit, device, fingerprint)
-        lease = Lease(self.results, stage.name, unit)
+        lease = UnitLease(self.results, stage.name, unit)
         lease.take()
         try:
             if lease.waited and self._is_done(stage, unit, fingerprint := self.fingerprint(stage, unit)):
@@ -145,7 +148,9 @@ class Runner:
         close_failure(self.results, stage.name, unit)
         return True
 
-    def _compute_one(self, stage: StagePlan, unit: str, device: str, fingerprint: str) -> tuple[str, str]:
+    def _compute_one(
+        self, stage: StagePlan, unit: str, device: DeviceLease, fingerprint: str
+    ) -> tuple[str, str]:
         """What became of a unit that is not done."""
         former = read_record(self.results, stage.name, unit)
         old = retract_record(self.results, stage, unit)
@@ -154,7 +159,7 @@ class Runner:
             logger.info("%s: %s has no upstream result", stage.name, unit)
             self.withdraw(stage, unit, old)
             return "blocked", ""
-        logger.info("%s: %s starts on %s", stage.name, unit, device)
+        logger.info("%s: %s starts on %s", stage.name, unit, device.device)
         if self.link is not None:
             self.link.started(unit)
         try:
@@ -166,7 +171,7 @@ class Runner:
             self.withdraw(stage, unit, [*old, *retract_record(self.results, stage, unit)])
             if is_stopped():
                 raise Stopped from None
-            text = self._fail(failure_of_error(stage, unit, error, device))
+            text = self._fail(failure_of_error(stage, unit, error, device.device))
             if self.debug:
                 raise
             return "failed", text
@@ -181,15 +186,15 @@ class Runner:
         self,
         stage: StagePlan,
         unit: str,
-        device: str,
+        device: DeviceLease,
         fingerprint: str,
         because: tuple[str, ...],
         old: Sequence[str],
     ) -> None:
         """Compute the unit, publish everything, and write its record."""
-        reset_peak()
+        reset_peak(device.on_gpu)
         start, clock = datetime.now(UTC), time.perf_counter()
-        result = self._compute(stage, unit, device)
+        result = self._compute(stage, unit, device.on_gpu)
         record = Record(
             stage=stage.name,
             unit=unit,
@@ -200,8 +205,9 @@ class Runner:
             items_processed=result.items,
             items_failed=0,
             peak_host_mb=peak_host_mb() - unneeded_mb(stage.packages),
-            peak_gpu_mb=peak_gpu_mb(device),
-            device=device,
+            peak_gpu_mb=peak_gpu_mb(device.device),
+            device=device.device,
+            gpu={"id": device.key, "slot": device.slot, **result.gpu} if device.on_gpu else {},
             published=tuple(result.published),
             outputs=result.outputs,
             notes=tuple(result.notes),
@@ -229,7 +235,7 @@ class Runner:
             return unit_fingerprint(self.plan, self.results, stage, unit)
         return plate_fingerprint(self.plan, stage, self.results)
 
-    def _compute(self, stage: StagePlan, unit: str, device: str) -> Made:
+    def _compute(self, stage: StagePlan, unit: str, on_gpu: bool) -> Made:
         if unit == PLATE_UNIT:
             return run_plate_stage(self.plan, stage, self.results, self.store)
         refused = self.plan.units[unit].refused
@@ -241,9 +247,7 @@ class Runner:
                 "its planes are missing, set missing: skip_site or blank for the "
                 "plate.",
             )
-        return compute_unit(
-            self.plan, stage, unit, self.planes(unit), self.results, self.store, device != CPU
-        )
+        return compute_unit(self.plan, stage, unit, self.planes(unit), self.results, self.store, on_gpu)
 
     def planes(self, unit: str) -> Mapping[Any, Any]:
         """The raw planes of a unit's well, by key."""

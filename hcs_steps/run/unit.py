@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -15,16 +16,20 @@ import numpy as np
 from hcs_steps.compile.plan import RAW, CallPlan, Layout, Plan, StagePlan, StepPlan
 from hcs_steps.compile.stages import last_producer, looked_up
 from hcs_steps.compile.units import chain_of, channel_names
-from hcs_steps.errors import HcsError, StepError
+from hcs_steps.errors import StepError
 from hcs_steps.functions.declare import spec_of
 from hcs_steps.pipeline.registry import resolve
 from hcs_steps.pipeline.stacks import best_match, group_stacks, output_keys
 from hcs_steps.plate.inventory import Plane
+from hcs_steps.run._labelled import labelled
+from hcs_steps.run._step_failure import StepFailure
 from hcs_steps.run.calls import CallResult, NamedOutput, run_chain
+from hcs_steps.run.held import Held, HeldPlane, planes_of
 from hcs_steps.run.images import RawImages
 from hcs_steps.run.places import Places, grid_of_sites, moved_places, plane_table, raw_places
 from hcs_steps.run.running import announced
 from hcs_steps.run.tables import unit_table
+from hcs_steps.run.workplace import Workplace, read_on_gpu
 from hcs_steps.storage.protocol import Image, ImageStore, PlaneKey
 
 
@@ -53,29 +58,6 @@ class ProcessingContext:
         """Channel names in the images that a step (`RAW`: the plate) leaves of the unit."""
         base = {int(number): name for number, name in self.plan.plate.channels.items()}
         return channel_names(self.plan.steps, self.layout.sources, step, base)
-
-
-LONGEST = 1000
-"""Characters of a foreign error's text that are shown."""
-
-
-class StepFailure(StepError):
-    """An error with the step it happened in; the original is its ``__cause__``."""
-
-    def __init__(self, step: str, error: BaseException) -> None:
-        message = str(error) if isinstance(error, HcsError) else f"{type(error).__name__}: {_said(error)}"
-        super().__init__(f"Step {step}: {message}")
-        self.step = step
-        self.error = error
-
-
-def _said(error: BaseException) -> str:
-    """What a foreign error says, in one line of limited length; its stack has all of it."""
-    try:
-        text = " ".join(str(error).split())
-    except Exception as other:  # its class is somebody's code, too
-        return f"(its text cannot be shown: {type(other).__name__})"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 @dataclass
@@ -118,11 +100,12 @@ class UnitRun:
         earlier: Earlier,
         on_gpu: bool = False,
     ) -> None:
+        self.work = Workplace(on_gpu, not stage.gpu_only, (context.plan.hash, stage.name))
+        self.images: dict[int, dict[PlaneKey, HeldPlane]] = {}
         self.context = context
         self.stage = stage
         self.stores = stores
         self.earlier = earlier
-        self.on_gpu = on_gpu
         plan = context.plan
         self.raw = RawImages(Path(plan.plate.path), context.planes, context.layout)
         self.raw_places = raw_places(context.layout.planes, context.planes)
@@ -140,6 +123,10 @@ class UnitRun:
             except Exception as error:
                 raise StepFailure(step.name, error) from error
             self._forget(index)
+        self.result.images = {
+            index: {key: plane.on(gpu=False) for key, plane in planes.items()}
+            for index, planes in self.images.items()
+        }
         return self.result
 
     def _step(self, index: int, step: StepPlan, source: int) -> None:
@@ -148,7 +135,7 @@ class UnitRun:
         channels = self.context.channels(source)
         functions = {call.function: resolve(call.function, plan.search_path) for call in step.calls}
         keys = layout.left_by(source)
-        images: dict[PlaneKey, Image] = {}
+        images: dict[PlaneKey, HeldPlane] = {}
         results: list[CallResult] = []
         places = self._places(source)
         after = dict(places)
@@ -158,21 +145,22 @@ class UnitRun:
             if branch is None and step.unlisted != "pass":
                 continue
             started = time.perf_counter()
-            stack = self._stack(source, stack_keys)
+            calls = step.branches[branch] if branch is not None else ()
+            stack = self._stack(source, stack_keys, not calls or self.work.starts_on_gpu(step.name, calls[0]))
             read = time.perf_counter()
             self.result.seconds["read"] += read - started
             if branch is None:
-                images.update(zip(stack_keys, stack, strict=True))
+                images.update(zip(stack_keys, planes_of(stack), strict=True))
                 continue
-            chain = step.branches[branch]
             place = places.get(stack_keys[0])
             call = CallResult(group, scale=1.0 if place is None else place.scale)
-            given = self._given(index, chain, group, stack_keys, places)
-            asked = any("planes" in c.injected or spec_of(functions[c.function]).geometry for c in chain)
+            given = self._given(index, calls, group, stack_keys, places)
+            asked = any("planes" in c.injected or spec_of(functions[c.function]).geometry for c in calls)
             table = plane_table(self.context.well, stack_keys, places, channels) if asked else {}
-            left = run_chain(chain, functions, stack, stack_keys, table, given, call, self.on_gpu)
-            kept_keys = output_keys(stack_keys, reduces=any(c.reduces for c in chain))
-            images.update(zip(kept_keys, left, strict=True))
+            left = run_chain(calls, functions, stack, stack_keys, table, given, call, self.work, step.name)
+            self._settle(index, left, call)
+            kept_keys = output_keys(stack_keys, reduces=any(c.reduces for c in calls))
+            images.update(zip(kept_keys, planes_of(left), strict=True))
             if call.moved is not None:
                 after.update(moved_places(call.moved, call.scale, kept_keys, places))
             results.append(call)
@@ -180,11 +168,11 @@ class UnitRun:
             self.result.seconds[step.name] += time.perf_counter() - read
         self.result.places[index] = {key: after[key] for key in layout.keys[index] if key in after}
         if step.own_images:
-            self.result.images[index] = images
+            self.images[index] = images
         self.result.calls[index] = results
         self.result.tables[index] = unit_table(plan.plate.id, well, results, self.context.channels(index))
 
-    def _stack(self, source: int, keys: tuple[PlaneKey, ...]) -> Image:
+    def _stack(self, source: int, keys: tuple[PlaneKey, ...], on_gpu: bool) -> Held:
         planes = [self._plane(source, key) for key in keys]
         shapes = {(plane.shape, plane.dtype.str) for plane in planes}
         if len(shapes) > 1:
@@ -199,14 +187,14 @@ class UnitRun:
                 f"{usual[0]} {np.dtype(usual[1])}.",
                 hint="Leave the odd plane out with 'select', or stack other components.",
             )
-        return np.stack(planes)
+        return self.work.stacked(planes, on_gpu)
 
-    def _plane(self, source: int, key: PlaneKey) -> Image:
-        if source == RAW:
-            return self.raw.read(self.context.well, key)
-        if source in self.result.images:
-            return self.result.images[source][key]
-        return self.stores(source).read(self.context.well, key)
+    def _plane(self, source: int, key: PlaneKey) -> HeldPlane:
+        if source in self.images:
+            return self.images[source][key]
+        well = self.context.well
+        plane = self.raw.read(well, key) if source == RAW else self.stores(source).read(well, key)
+        return HeldPlane(self.work.hold(plane[np.newaxis]), 0)
 
     def _given(
         self,
@@ -222,7 +210,8 @@ class UnitRun:
             if name == "grid_dimensions":
                 given[name] = NamedOutput("value", grid_of_sites(keys, places), keys)
             elif (found := self._earlier_output(index, name, group, keys)) is not None:
-                given[name] = found
+                array = isinstance(found.value, np.ndarray)
+                given[name] = replace(found, value=self.work.hold(found.value)) if array else found
         return given
 
     def _places(self, source: int) -> Places:
@@ -260,45 +249,48 @@ class UnitRun:
         plan_steps = self.context.plan.steps
         if producer in self.result.calls:
             outputs = [call.outputs[name] for call in self.result.calls[producer] if name in call.outputs]
-            held = {key: labels for o in outputs for key, labels in zip(o.keys, o.value, strict=True)}
+            held = {
+                key: plane for o in outputs for key, plane in zip(o.keys, planes_of(o.value), strict=True)
+            }
             if not held:
                 return None
-            labels = [held[key] for key in _labelled(keys, held, name)]
-        else:
-            store, well = self.stores(plan_steps[producer].labels_in), self.context.well
-            sites = {key.site for key in self.context.layout.planes}
-            stored = {key for key in store.keys(well, name) if key.site in sites}
-            if not stored:
-                return None
-            labels = [store.read(well, key, name) for key in _labelled(keys, stored, name)]
-        return NamedOutput("labels", np.stack(labels), keys)
+            labels = [held[key] for key in labelled(keys, held, name)]
+            return NamedOutput("labels", self.work.stacked(labels, gpu=True), keys)
+        store, well = self.stores(plan_steps[producer].labels_in), self.context.well
+        sites = {key.site for key in self.context.layout.planes}
+        stored = {key for key in store.keys(well, name) if key.site in sites}
+        if not stored:
+            return None
+        read = [store.read(well, key, name) for key in labelled(keys, stored, name)]
+        return NamedOutput("labels", self.work.hold(np.stack(read)), keys)
 
     def _forget(self, index: int) -> None:
-        """Drop images that no later step of the stage reads and that are not to be published."""
+        """Drop images that no later step of the stage reads and that are not to be published; from the GPU, also what
+        no later step reads there.
+        """
         plan, layout = self.context.plan, self.context.layout
-        needed = {layout.sources[later] for later in self.stage.steps if later > index}
-        for held in list(self.result.images):
+        later = [step for step in self.stage.steps if step > index]
+        needed = {layout.sources[step] for step in later}
+        for held in list(self.images):
             if held not in needed and not plan.steps[held].written:
-                del self.result.images[held]
+                del self.images[held]
+        if self.work.on_gpu:
+            read, asked = read_on_gpu(plan, layout, later)
+            for held, planes in self.images.items():
+                if held not in read:
+                    for plane in planes.values():
+                        plane.stack.leave_gpu()
+            for call in chain(*self.result.calls.values()):
+                call.leave_gpu(asked)
 
-
-def _labelled(keys: Iterable[PlaneKey], known: Collection[PlaneKey], name: str) -> list[PlaneKey]:
-    """The planes whose labels serve for ``keys``. `StepError` if there are none for one of them."""
-    found = [_nearest(key, known) for key in keys]
-    if not set(found).issubset(known):
-        raise StepError(
-            f"There are no labels {name!r} for some planes of the stack.", hint="Segment them first."
-        )
-    return found
-
-
-def _nearest(key: PlaneKey, known: Collection[PlaneKey]) -> PlaneKey:
-    """``key``, or the first known plane that differs from it in the channel only; ``key`` itself if none
-    does.
-    """
-    if key in known:
-        return key
-    same = sorted(
-        k for k in known if (k.site, k.z_index, k.timepoint) == (key.site, key.z_index, key.timepoint)
-    )
-    return same[0] if same else key
+    def _settle(self, index: int, left: Held, call: CallResult) -> None:
+        """What a step has left of a stack stays on the GPU only for later steps that read it there."""
+        if not self.work.on_gpu:
+            return
+        plan, later = self.context.plan, [step for step in self.stage.steps if step > index]
+        read, asked = read_on_gpu(plan, self.context.layout, later)
+        if index in read:
+            self.work.keep(left)
+        elif plan.steps[index].own_images:
+            left.leave_gpu()
+        call.leave_gpu(asked)

@@ -24,7 +24,7 @@ from hcs_steps.run.preload import preload
 from hcs_steps.run.supervise import serve
 
 _parser: argparse.ArgumentParser = build_parser()
-_kept = KeptRunners()
+_kept = KeptRunners(replaceable=True)
 
 
 def run_command(request: dict[str, Any], link: Link) -> tuple[int, str]:

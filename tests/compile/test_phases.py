@@ -270,6 +270,7 @@ def test_who_gets_a_gpu(lab: Any, policy: str, gpus: int, granted: int) -> None:
     plan = lab.plan(steps, config=DISK, gpu=policy, limits={"gpus": gpus})
     assert plan.stage("g").gpu == granted
     assert bool(plan.stage("g").gpu_mem_mb) == bool(granted)
+    assert plan.stage("g").gpu_only == (policy == "always"), "auto may go on with the CPU"
     assert plan.stage("c").gpu == 0
     assert plan.stage("c").gpu_mem_mb == 0
 

@@ -31,6 +31,8 @@ def test_all_functions_agree_with_numpy_in_the_place_of_cupy():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "DIFFERS" not in done.stdout
+    assert "FAILED" not in done.stdout
+    assert "4 planes at a time" in done.stdout
 
 
 def test_every_function_that_runs_on_a_gpu_has_a_case(gpu_check):

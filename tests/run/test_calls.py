@@ -1,6 +1,6 @@
 """One call of a step function: what goes in, and how what comes back is checked and normalised."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from hcs_steps.compile.plan import CallPlan
 from hcs_steps.errors import StepError
 from hcs_steps.functions.declare import step_function
 from hcs_steps.run.calls import CallResult, NamedOutput, run_chain
+from hcs_steps.run.workplace import Workplace
 from hcs_steps.storage.protocol import PlaneKey
 
 KEYS = (PlaneKey(1, 1, 1, 1), PlaneKey(2, 1, 1, 1))
@@ -40,8 +41,21 @@ def run(
     function: Callable[..., Any], given: dict[str, NamedOutput] | None = None, **values: Any
 ) -> tuple[np.ndarray, CallResult]:
     result = CallResult({})
-    image = run_chain([call(**values)], {"f": function}, STACK, KEYS, TABLE, given or {}, result, False)
+    image = applied([call(**values)], {"f": function}, given or {}, result)
     return image, result
+
+
+def applied(
+    chain: Sequence[CallPlan],
+    functions: dict[str, Callable[..., Any]],
+    given: dict[str, NamedOutput],
+    result: CallResult,
+    table: Any = TABLE,
+    on_gpu: bool = False,
+) -> np.ndarray:
+    """What a chain makes of the stack, on the host."""
+    work = Workplace(on_gpu)
+    return run_chain(chain, functions, work.hold(STACK), KEYS, table, given, result, work).on_host()
 
 
 @pytest.mark.parametrize(
@@ -136,9 +150,7 @@ def test_a_chain_hands_on_images_and_named_outputs() -> None:
         "use": use,
     }
     result = CallResult({})
-    image = run_chain(
-        chain, functions, STACK, KEYS, TABLE, {"n": NamedOutput("value", -1, KEYS)}, result, False
-    )
+    image = applied(chain, functions, {"n": NamedOutput("value", -1, KEYS)}, result)
     assert seen == {"n": 46, "sites": [1], "shape": (1, 3, 4)}
     assert result.outputs["n"].keys == KEYS[:1]
     assert image.max() == 46
@@ -154,7 +166,7 @@ def test_arguments_reach_the_function_as_ordinary_lists_and_dicts_of_its_own() -
 
     one = call(kwargs={"weights": [1, 2], "options": {"a": [1]}})
     for _ in range(2):
-        run_chain([one], {"f": greedy}, STACK, KEYS, TABLE, {}, CallResult({}), False)
+        applied([one], {"f": greedy}, {}, CallResult({}))
     assert len(one.kwargs["weights"]) == 2
 
 
@@ -190,10 +202,10 @@ def test_on_a_gpu_a_function_gets_stack_and_labels_there_and_tables_on_the_host(
     functions = {"find": find, "masked": masked, "host": lambda stack: np.add(stack, 1)}
     result = CallResult({})
     given = {"spots": NamedOutput("table", {"y": np.zeros(2)}, ())}
-    image = run_chain(chain, functions, STACK, KEYS, TABLE, given, result, True)
+    image = applied(chain, functions, given, result, on_gpu=True)
     assert seen == {"cells": cupy_standin.ndarray, "site": np.ndarray, "spots": np.ndarray}
     np.testing.assert_array_equal(image, np.where(STACK > 3, STACK, 0) + 1)
-    assert isinstance(result.outputs["cells"].value, np.ndarray)
+    assert isinstance(result.outputs["cells"].on_host, np.ndarray)
 
 
 def test_an_optional_output_may_be_left_out_and_a_required_one_not() -> None:
@@ -220,5 +232,5 @@ def test_an_array_is_refused_on_other_pixels_also_where_their_size_is_not_known(
     with pytest.raises(
         StepError, match=r"'spots', which find made in pixels 0\.5 times as wide as"
     ) as caught:
-        run_chain(chain, functions, STACK, KEYS, table, {}, CallResult({}), False)
+        applied(chain, functions, {}, CallResult({}), table)
     assert "before 'spots' is made" in caught.value.hint

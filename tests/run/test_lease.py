@@ -13,7 +13,7 @@ import pytest
 from hcs_steps.results import Results
 from hcs_steps.run import lease as module
 from hcs_steps.run._processes import process_start
-from hcs_steps.run.lease import SILENCE_S, Lease
+from hcs_steps.run.lease import SILENCE_S, UnitLease
 from hcs_steps.run.running import HEARTBEAT_S, Progress, RunningFile, new_content
 
 LONG_GONE = 2**22 + 1
@@ -60,7 +60,7 @@ def put(results, **told):
 
 
 def taken(results):
-    lease = Lease(results, "s", "A01")
+    lease = UnitLease(results, "s", "A01")
     lease.take()
     return lease
 
@@ -158,7 +158,7 @@ def test_a_process_that_died_while_it_took_over_blocks_nobody_for_ever(results, 
 def test_who_finds_that_another_was_first_to_take_over_waits_for_that_one(results, clock):
     path = put(results, pid=LONG_GONE)
     found = path.read_bytes()
-    late = Lease(results, "s", "A01")
+    late = UnitLease(results, "s", "A01")
     put(results, pid=os.getppid())
     assert not late._take_over(found, 0.0)
     assert pid_in(path) == os.getppid()

@@ -220,7 +220,7 @@ def _beside(stack: Any, values: Any) -> Any:
     return namespace(stack).asarray(values) if is_cupy(stack) else to_numpy(values)
 
 
-@step_function(needs=_apply_needs, packages=(), devices=("cpu", "gpu"))
+@step_function(needs=_apply_needs, packages=(), devices=("cpu", "gpu"), planewise=True)
 def apply_flatfield(
     stack: Any,
     flatfield: Any,

@@ -97,7 +97,7 @@ def _needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
     return Cost(2.1, 18.0 if params.get("downsample_factor", 4) == 1 else 6.5)
 
 
-@step_function(needs=_needs, packages=(), devices=("cpu", "gpu"))
+@step_function(needs=_needs, packages=(), devices=("cpu", "gpu"), planewise=True)
 def tophat(
     stack: Any,
     selem_radius: float = 50,

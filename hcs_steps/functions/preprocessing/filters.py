@@ -80,7 +80,7 @@ def _smooth(plane: Any, sigma: float, truncate: float) -> Any:
     return xp.where(good, values, plane)
 
 
-@step_function(memory=2.1, scratch=7.0, packages=("scipy.ndimage",), devices=("cpu", "gpu"))
+@step_function(memory=2.1, scratch=7.0, packages=("scipy.ndimage",), devices=("cpu", "gpu"), planewise=True)
 def gaussian(
     stack: Any,
     sigma: float | None = None,
@@ -183,7 +183,7 @@ def _median(plane: Any, footprint: Any) -> Any:
     return found
 
 
-@step_function(memory=2.1, scratch=7.0, packages=("scipy.ndimage",), devices=("cpu", "gpu"))
+@step_function(memory=2.1, scratch=7.0, packages=("scipy.ndimage",), devices=("cpu", "gpu"), planewise=True)
 def median(stack: Any, radius: int = 1, footprint: str | Enum = "disk") -> Any:
     """Replace each pixel by the median of its neighbourhood; planes are mirrored at their edges.
 

@@ -70,6 +70,7 @@ def _rescale_needs(params: Mapping[str, Any], plate: PlateSize) -> Cost:
     needs=_rescale_needs,
     packages=("scipy.ndimage",),
     devices=("cpu", "gpu"),
+    planewise=True,
     scale=_scale,
     geometry=_rescaled_planes,
 )
@@ -201,7 +202,7 @@ def _cropped_planes(planes: Table, before: Shape, after: Shape, params: Mapping[
     return {**planes, **shifted}
 
 
-@step_function(memory=2.1, packages=(), devices=("cpu", "gpu"), geometry=_cropped_planes)
+@step_function(memory=2.1, packages=(), devices=("cpu", "gpu"), planewise=True, geometry=_cropped_planes)
 def crop(
     stack: Any,
     top: int | None = None,

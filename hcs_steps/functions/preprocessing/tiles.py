@@ -151,7 +151,13 @@ def _correct(plane: Any, levels: NDArray[np.float64], tile: int, operation: str,
     return result
 
 
-@step_function(memory=2.1, scratch=12.0, packages=("scipy.linalg", "scipy.optimize"), devices=("cpu", "gpu"))
+@step_function(
+    memory=2.1,
+    scratch=12.0,
+    packages=("scipy.linalg", "scipy.optimize"),
+    devices=("cpu", "gpu"),
+    planewise=True,
+)
 def subtract_background(
     stack: Any,
     tile: int = 128,

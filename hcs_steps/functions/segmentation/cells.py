@@ -254,6 +254,7 @@ def _fill_enclosed(cells: NDArray[np.uint32]) -> None:
     scratch=32.0,
     packages=("scipy.ndimage",),
     devices=("cpu", "gpu"),
+    planewise=True,
 )
 def segment_cytoplasm(
     stack: Any,

@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcs_steps.arrays import is_cupy, namespace, to_numpy
-from hcs_steps.functions._checks import finite, plane_column, require_not_negative, require_positive
+from hcs_steps.functions._checks import (
+    finite,
+    plane_column,
+    require_not_negative,
+    require_positive,
+    require_whole,
+)
 from hcs_steps.functions._stacks import choice, require_stack
 from hcs_steps.functions.declare import Table, step_function
 from hcs_steps.functions.segmentation.learned.options import (
@@ -35,6 +41,7 @@ CHANNELS = ("each", "together")
     scratch=85.0,
     packages=("scipy.ndimage", "scipy.linalg", "skimage", "torch"),
     devices=("cpu", "gpu"),
+    halves=("batch_size",),
     files=("weights",),
 )
 def segment_model(
@@ -58,6 +65,7 @@ def segment_model(
     diameter: float | None = None,
     flow_threshold: float = 0.4,
     cellprob_threshold: float = 0.0,
+    batch_size: int = 8,
     device: str = "auto",
     planes: Table | None = None,
 ) -> tuple[Any, Any]:
@@ -108,6 +116,9 @@ def segment_model(
         is scaled by their ratio, the labels back. None: InstanSeg's own, no scaling for the others.
     diameter, flow_threshold, cellprob_threshold
         Cellpose: typical diameter in px (None: that of the training), and its two thresholds.
+    batch_size
+        Cellpose: how many tiles of an image go through the network at a time; more take more memory. Results agree to
+        the rounding of the network's sums.
     device
         ``cpu``, ``cuda``, ``cuda:<number>``, or ``auto``: the GPU if the stack is in its memory, else the CPU.
     planes
@@ -136,6 +147,7 @@ def segment_model(
     path = weights_path(kind, weights)
     require_positive(diameter=diameter, pixel_size_um=pixel_size_um, model_pixel_size_um=model_pixel_size_um)
     require_not_negative(min_area=min_area, output_channel=output_channel, flow_threshold=flow_threshold)
+    require_whole(1, batch_size=batch_size)
     if tile_size < 32 or not 0 <= 2 * tile_overlap < tile_size:
         raise ValueError(
             f"tile_size={tile_size} with tile_overlap={tile_overlap}: tiles have at least 32 px and overlap by less "
@@ -167,6 +179,7 @@ def segment_model(
         diameter=diameter,
         flow_threshold=flow_threshold,
         cellprob_threshold=cellprob_threshold,
+        batch_size=batch_size,
     )
     sizes = plane_column(planes, "pixel_size_um", stack.shape[0])
     if pixel_size_um is not None:

@@ -105,6 +105,7 @@ def _rough(plane: Any, window: int, sigmas: float) -> tuple[Any, float, float]:
     scratch=42.0,
     packages=("scipy.ndimage",),
     devices=("cpu", "gpu"),
+    planewise=True,
 )
 def segment_log_std(
     stack: Any,

@@ -169,6 +169,7 @@ def _table(per_plane: list[dict[str, NDArray[Any]]], sizes: NDArray[np.float64])
     scratch=34.0,
     packages=("scipy.ndimage", "scipy.linalg", "skimage"),
     devices=("cpu", "gpu"),
+    planewise=True,
 )
 def segment_spots(
     stack: Any,

@@ -286,7 +286,13 @@ class CellposeModel3:
         augment=False, tile_overlap=0.1, bsize=224, interp=True, compute_masks=True, progress=None,
     ):  # fmt: skip
         self.calls.append(
-            {"shape": x.shape, "channels": channels, "axis": channel_axis, "diameter": diameter}
+            {
+                "shape": x.shape,
+                "channels": channels,
+                "axis": channel_axis,
+                "diameter": diameter,
+                "batch": batch_size,
+            }
         )
         assert normalize is False
         plane = x if x.ndim == 2 else x[channels[0] - 1]
@@ -346,11 +352,17 @@ def test_cellpose_3(tmp_path, cellpose):
     image, truth = _blobs()
     calls, weights = cellpose(3), _cellpose_weights(tmp_path, 3)
     stack = np.stack([image, np.zeros_like(image)])
-    _, cells = segment_model(stack, model="cellpose", weights=weights, diameter=12)
+    _, cells = segment_model(stack, model="cellpose", weights=weights, diameter=12, batch_size=3)
     np.testing.assert_array_equal(cells[0], truth)
     assert not cells[1].any()
     assert calls[0] == {"gpu": False, "pretrained_model": str(weights), "device": torch.device("cpu")}
-    assert calls[1] == {"shape": image.shape, "channels": [0, 0], "axis": None, "diameter": 12}
+    assert calls[1] == {
+        "shape": image.shape,
+        "channels": [0, 0],
+        "axis": None,
+        "diameter": 12,
+        "batch": 3,
+    }
     _, both = segment_model(stack, model="cellpose", weights=weights, channels="together")
     np.testing.assert_array_equal(both, np.stack([truth, truth]))
     assert calls[-1]["channels"] == [1, 2]

@@ -79,6 +79,7 @@ def labels_of(image: Image, options: ModelOptions) -> NDArray[Any]:
     masks = model.eval(
         image if len(image) > 1 else image[0],
         channel_axis=0 if len(image) > 1 else None,
+        batch_size=options.batch_size,
         normalize=False,
         diameter=options.diameter,
         flow_threshold=options.flow_threshold,

@@ -39,6 +39,7 @@ class ModelOptions:
     diameter: float | None
     flow_threshold: float
     cellprob_threshold: float
+    batch_size: int
 
 
 def weights_path(kind: str, weights: str | Path | None) -> Path:
