@@ -155,8 +155,8 @@ class Workflow:
         return text if plan.smart_caching else f"{text} at {self._now}"
 
     def memory(self, stage: str) -> Callable[[Any, int], int]:
-        """The function of a stage's rule that says how much memory (MB) a job asks for. On a cluster, where all processes
-        of the job count, what is around it comes on top.
+        """The function of a stage's rule that says how much memory (MB) a job asks for. On a cluster, where all
+        processes of the job count, what is around it comes on top.
         """
         asked = self._requests.memory(stage)
 

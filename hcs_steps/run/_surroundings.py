@@ -40,7 +40,8 @@ class Surroundings:
         self._streams = sys.stdout, sys.stderr
         self._descriptors = os.dup(1), os.dup(2)
         self._umask = _umask()
-        self._lists = [(kept, list(kept)) for kept in (sys.path, sys.argv, sys.meta_path, sys.path_hooks)]
+        lists: tuple[list[Any], ...] = (sys.path, sys.argv, sys.meta_path, sys.path_hooks)
+        self._lists = [(changed, list(changed)) for changed in lists]
         self._signals = _handlers()
         self._recursion = sys.getrecursionlimit()
         root = logging.getLogger()

@@ -177,7 +177,8 @@ class Watcher:
         assert self._channel is not None
         line = b""
         while not line.endswith(b"\n"):
-            ready, _, _ = select.select([self._asked.wake, self._channel], [], [])
+            heard: list[Any] = [self._asked.wake, self._channel]
+            ready, _, _ = select.select(heard, [], [])
             if self._asked.wake in ready:
                 self._asked.heard()
                 self._look_after_idle()
