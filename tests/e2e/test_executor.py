@@ -159,7 +159,8 @@ def plate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def runs(plate: Path, tmp_path: Path) -> Runs:
     (tmp_path / "executor_functions.py").write_text(FUNCTIONS)
-    (tmp_path / "snakemake_logger_plugin_probe.py").write_text(PROBE)
+    (tmp_path / "snakemake_logger_plugin_probe").mkdir()
+    (tmp_path / "snakemake_logger_plugin_probe/__init__.py").write_text(PROBE)
     inventory = open_plate(plate / "plate")
     options = CompileOptions(plate_id="plate", search_path=(str(tmp_path),))
     steps = [FunctionStep(func="executor_functions:look", name="look")]

@@ -156,7 +156,7 @@ class Job:
         path = self.results.running(STAGE, unit)
         for _ in range(600):
             text = path.read_text() if path.exists() else ""
-            if text and word in text and json.loads(text)["step"]:
+            if text and word in text and json.loads(text).get("step"):
                 return json.loads(text)
             time.sleep(0.05)
         raise AssertionError(f"{unit} never ran")
