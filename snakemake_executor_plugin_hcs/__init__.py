@@ -14,6 +14,7 @@ from snakemake.executors.local import Executor as LocalExecutor
 from snakemake.executors.local import common_settings as common_settings
 
 from snakemake_executor_plugin_hcs.commands import runner_arguments, without_default_rate_limit
+from snakemake_scheduler_plugin_hcs import following
 
 
 class Executor(LocalExecutor):  # type: ignore[misc]
@@ -39,7 +40,9 @@ class Executor(LocalExecutor):  # type: ignore[misc]
         self.workflow.async_run(job.prepare())
         environment = environment_of_job(job.threads, str(job.resources.get("tmpdir") or ""))
         kind = "gpu" if job.resources.get("gpu") else ""
-        return self.pool.submit(self._run_warm, job, arguments, environment, kind)
+        next_job = following.get(job.jobid)
+        next_arguments = next_job and runner_arguments(next_job, self.workflow)
+        return self.pool.submit(self._run_warm, job, arguments, environment, kind, next_arguments or ())
 
     def cancel(self) -> None:
         """Stop what is running, and wait until it has ended."""
@@ -53,8 +56,8 @@ class Executor(LocalExecutor):  # type: ignore[misc]
         super().shutdown()
         self._close()
 
-    def _run_warm(self, job: Any, arguments: list[str], environment: dict[str, str], kind: str) -> None:
-        code = self._pool_of_plans().run(arguments, environment, kind)
+    def _run_warm(self, job: Any, arguments: list[str], *told: Any) -> None:
+        code = self._pool_of_plans().run(arguments, *told)
         if code:
             raise WorkflowError(
                 f"The command ended with exit code {code}: {shlex.join(['hcs', *arguments])}", rule=job.rule

@@ -7,7 +7,6 @@ first, and resources are kept, as everywhere in Snakemake.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from snakemake_interface_scheduler_plugins.base import SchedulerBase
@@ -15,12 +14,17 @@ from snakemake_interface_scheduler_plugins.base import SchedulerBase
 PATIENCE = 3
 """After so many jobs of a rule did not fit into what is free, the others of it are not tried in the same pass."""
 
+following: dict[int, Any] = {}
+"""Id of a job that was chosen last -> the job that is likely to be next when it has ended, for an executor that can
+prepare for it.
+"""
+
 
 class Scheduler(SchedulerBase):  # type: ignore[misc]
     """Chooses jobs in the order of priority, expected time, and job id."""
 
     def __post_init__(self) -> None:
-        self._keys: dict[Any, tuple[float, float, int]] = {}
+        self._keys: dict[Any, tuple[float, ...]] = {}
 
     def select_jobs(
         self,
@@ -34,7 +38,9 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
         """
         free = {name: value for name, value in available_resources.items() if isinstance(value, int)}
         chosen, misfits = [], Counter[str]()
-        for job in sorted(selectable_jobs, key=self._key):
+        jobs = sorted(selectable_jobs, key=self._key)
+        tried = 0
+        for tried, job in enumerate(jobs):  # noqa: B007 - where it ends is needed below
             if any(free.get(name) == 0 for name in ("_cores", "_nodes", "_job_count")):
                 break
             if misfits[job.name] >= PATIENCE:
@@ -46,19 +52,31 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
             for name in free:
                 free[name] -= needs.get(name, 0)
             chosen.append(job)
+        following.clear()
+        left = (job for job in jobs[tried:] if job not in chosen)
+        following.update((job.jobid, later) for job, later in zip(chosen, left, strict=False))
         return chosen
 
-    def _key(self, job: Any) -> tuple[float, float, int]:
+    def _key(self, job: Any) -> tuple[float, ...]:
         if job not in self._keys:
-            self._keys[job] = (-job.priority, -self._seconds(job), job.jobid)
+            seconds, planes = self._expected(job)
+            self._keys[job] = (-job.priority, -seconds, -planes, job.jobid)
         return self._keys[job]
 
-    def _seconds(self, job: Any) -> float:
-        """What a job is expected to take; 0 for those that are none of hcs-steps."""
+    def _expected(self, job: Any) -> tuple[float, int]:
+        """Seconds that a job is expected to take, 0 if that is not known, and the number of raw planes of its units;
+        nothing of jobs that are none of hcs-steps.
+        """
         workflow = self.dag.workflow.globals.get("HCS")
         if workflow is None or job.is_group() or not job.output:
-            return 0.0
-        marker = Path(str(job.output[0]))
-        return float(
-            workflow.expected_seconds(marker.parents[2].as_posix(), marker.parent.name, marker.stem) or 0
+            return 0.0, 0
+        found = workflow.job_of(str(job.output[0]))
+        if found is None:
+            return 0.0, 0
+        folder, stage, name = found
+        plan = workflow.plans[folder]
+        units = (
+            plan.units[unit] for unit in workflow.jobs(folder, stage).get(name, ()) if unit in plan.units
         )
+        planes = sum(len(plan.layouts[unit.layout].planes) for unit in units)
+        return float(workflow.expected_seconds(*found) or 0), planes

@@ -38,10 +38,16 @@ def _run_alone(arguments: argparse.Namespace, link: Link) -> tuple[int, str]:
     return run_units(arguments, link, KeptRunners())
 
 
-def run_units(arguments: argparse.Namespace, link: Link, kept: KeptRunners) -> tuple[int, str]:
+def run_units(
+    arguments: argparse.Namespace,
+    link: Link,
+    kept: KeptRunners,
+    following: argparse.Namespace | None = None,
+) -> tuple[int, str]:
     """What the process does that is watched: the units that none before it has ended, and, after the last, the marker.
 
-    Returns the exit code, and what is to be said on the terminal. ``kept`` is what earlier jobs of the process left.
+    Returns the exit code, and what is to be said on the terminal. ``kept`` is what earlier jobs of the process left,
+    ``following`` the job that is likely to start next, here or elsewhere.
     """
     from hcs_steps.compile.stages import REPORT
     from hcs_steps.run._link import AnotherProcessError
@@ -53,6 +59,8 @@ def run_units(arguments: argparse.Namespace, link: Link, kept: KeptRunners) -> t
     plan = runner.plan
     stage = plan.stage(arguments.stage)
     units = _units(plan, arguments)
+    is_like = following and (following.plan, following.stage) == (arguments.plan, arguments.stage)
+    later = _units(plan, following)[:1] if following and is_like else ()
     outcome, is_first = link.outcome, link.death is None and not link.withdraw
     log_to(arguments.log, "w" if is_first else "a")
     if arguments.log:
@@ -67,7 +75,7 @@ def run_units(arguments: argparse.Namespace, link: Link, kept: KeptRunners) -> t
     if link.death is not None:
         runner.settle(stage, link.death)
     try:
-        runner.run(stage, [unit for unit in units if unit not in outcome.ended])
+        runner.run(stage, [unit for unit in units if unit not in outcome.ended], later)
     except DeviceTaken:
         raise AnotherProcessError from None
     if stage.name == REPORT:

@@ -173,6 +173,14 @@ class Workflow:
         """The function of a stage's rule that says for how long (minutes) a job asks; longer with every attempt."""
         return self._requests.runtime(stage)
 
+    def job_of(self, marker: str) -> tuple[str, str, str] | None:
+        """Results folder, stage and job of a marker; None for any other file."""
+        folder, found, name = marker.rpartition("/jobs/")
+        stage, between, job = name.partition("/")
+        if not (found and between and job.endswith(".json") and folder in self.plans):
+            return None
+        return folder, stage, job.removesuffix(".json")
+
     def expected_seconds(self, folder: str, stage: str, job: str) -> float | None:
         """How long a job is expected to take, by what its units took before, else others like them; None if that is not
         known.

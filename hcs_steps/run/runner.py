@@ -13,9 +13,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
+from hcs_steps.compile.plan import PLATE_UNIT, RAW, Plan, StagePlan
 from hcs_steps.compile.stores import store_spec
 from hcs_steps.compile.units import key_of
 from hcs_steps.pipeline.registry import importable
@@ -25,6 +26,7 @@ from hcs_steps.run._failures import MissingInputError, failure_of_death, failure
 from hcs_steps.run._link import Link
 from hcs_steps.run._withdrawal import remove_published, retract_record, withdraw_unit
 from hcs_steps.run._worker import Stopped, is_stopped
+from hcs_steps.run.ahead import SLOW_S, read_ahead
 from hcs_steps.run.devices import DeviceLease, leased_device
 from hcs_steps.run.images import ImageFileError
 from hcs_steps.run.lease import UnitLease
@@ -80,6 +82,7 @@ class Runner:
         self.may_move = may_move
         self._stores: dict[int, Any] = {}
         self._planes: dict[str, Any] = {}
+        self._reading_s: dict[str, float] = {}
 
     def for_job(self, *, log: str, force: bool, link: Link | None) -> Runner:
         """One for another job, with the same stores."""
@@ -88,11 +91,12 @@ class Runner:
         runner.skip_finished = self.plan.smart_caching and not force
         return runner
 
-    def run(self, stage: StagePlan, units: Sequence[str]) -> Outcome:
-        """Run the stage over the units, one after the other."""
+    def run(self, stage: StagePlan, units: Sequence[str], following: Sequence[str] = ()) -> Outcome:
+        """Run the stage over the units, one after the other; ``following`` are those that somebody runs after them."""
         outcome = Outcome()
         with leased_device(bool(stage.gpu), may_move=self.may_move) as device:
-            for unit in units:
+            for unit, later in zip(units, [*units[1:], *following, PLATE_UNIT], strict=False):
+                self._read_ahead(stage, later)
                 state, text = self._run_one(stage, unit, device)
                 outcome.note(unit, state, text)
                 if self.link is not None:
@@ -138,6 +142,15 @@ class Runner:
         ):  # the others are up to who watches, and has been told that they start
             lease.release()
         return state, text
+
+    def _read_ahead(self, stage: StagePlan, unit: str) -> None:
+        """Let the system read the raw files of a unit, if that is slow here."""
+        if unit == PLATE_UNIT or self._reading_s.get(stage.name, 0.0) < SLOW_S:
+            return
+        layout = self.plan.layouts[self.plan.units[unit].layout]
+        if any(layout.sources[index] == RAW for index in stage.steps):
+            planes = read_unit_planes(self.results.inventory, self.plan.units[unit].well)
+            read_ahead(Path(self.plan.plate.path) / path for path in sorted({plane.path for plane in planes}))
 
     def _is_done(self, stage: StagePlan, unit: str, fingerprint: str) -> bool:
         """Whether there is nothing to do for the unit."""
@@ -195,6 +208,7 @@ class Runner:
         reset_peak(device.on_gpu)
         start, clock = datetime.now(UTC), time.perf_counter()
         result = self._compute(stage, unit, device.on_gpu)
+        self._reading_s[stage.name] = result.seconds.get("read", 0.0)
         record = Record(
             stage=stage.name,
             unit=unit,

@@ -30,11 +30,23 @@ class Pool:
         self._busy: set[socket.socket] = set()
         self._stopped = False
 
-    def run(self, command: Sequence[str], environment: Mapping[str, str], kind: str = "") -> int:
+    def run(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        kind: str = "",
+        following: Sequence[str] = (),
+    ) -> int:
         """Run the arguments of ``hcs`` in an environment and in this process's working directory; returns the exit
-        code, 130 if it was stopped. Jobs of another ``kind`` are left to other processes.
+        code, 130 if it was stopped. Jobs of another ``kind`` are left to other processes. ``following`` is a command
+        that is likely to be next: its files are read ahead.
         """
-        request = {"command": list(command), "environment": dict(environment), "folder": os.getcwd()}
+        request = {
+            "command": list(command),
+            "following": list(following),
+            "environment": dict(environment),
+            "folder": os.getcwd(),
+        }
         channel = self._take(kind)
         answer = b""
         try:

@@ -28,12 +28,13 @@ _kept = KeptRunners(replaceable=True)
 
 
 def run_command(request: dict[str, Any], link: Link) -> tuple[int, str]:
-    """What a worker does: the command line of an ``hcs step``."""
+    """What a worker does: the command line of an ``hcs step``; it is told which one is likely to follow."""
     try:
         arguments = _parser.parse_args(request["command"])
+        following = _parser.parse_args(request["following"]) if request["following"] else None
     except SystemExit as error:  # it has said why
         return int(error.code or 0), ""
-    return run_units(arguments, link, _kept)
+    return run_units(arguments, link, _kept, following)
 
 
 def main() -> None:
