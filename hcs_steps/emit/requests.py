@@ -23,8 +23,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def signed(function: Function) -> Function:
-    """The function, which knows its signature: Snakemake asks for it several times for every job, and working it out
-    would take a tenth of the time of planning.
+    """The function, which knows its signature: Snakemake asks for those of a rule's functions five times for every job,
+    and working one out takes 16 microseconds more.
     """
     function.__signature__ = signature(function)  # type: ignore[attr-defined]
     return function

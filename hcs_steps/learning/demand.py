@@ -15,8 +15,6 @@ from hcs_steps.learning.measured import Measured
 
 ENOUGH = 8
 """With fewer units measured, what was predicted is asked for, unless more was measured."""
-AROUND_MB = 130
-"""What a cluster counts besides the process of a unit: two Snakemake processes of 65 MB each."""
 SLOWER = 2.0
 """Another machine, or a busy disk, may take so many times as long."""
 STEP_MB = 32
@@ -34,15 +32,12 @@ def is_enough(measured: Measured | None, scope: str) -> bool:
 
 
 def host_mb(predicted: int, measured: Measured | None, scope: str) -> int:
-    """MB of memory of a job. Never below what was measured, with its margin, nor what any process takes; above the
-    prediction only if that is too little.
-    """
+    """MB of memory of a job's own process. Never below what was measured, with its margin, nor what any process takes."""
     if measured is None:
         return predicted
     if not is_enough(measured, scope):
         return max(predicted, _rounded(measured.host_mb.largest * margin(ENOUGH)))
-    least = max(BASE_MB, measured.host_mb.largest * margin(measured.count))
-    return max(_rounded(least), min(_rounded(least + AROUND_MB), predicted))
+    return _rounded(max(BASE_MB, measured.host_mb.largest * margin(measured.count)))
 
 
 def gpu_mb(predicted: int, measured: Measured | None, scope: str) -> int:
