@@ -64,7 +64,7 @@ def measure(home: Path, count: int, units_per_job: int) -> int:
     defaults = {"pipeline": "config/pipelines/p.yaml", "units_per_job": units_per_job}
     config = {"output": "results", "defaults": defaults, "plates": [{"path": "../P1"}]}
     (lab / "config/config.yaml").write_text(yaml.safe_dump(config))
-    before = submissions()
+    before = len(sacct("state"))
     start, load = time.perf_counter(), []
     words = [
         "--profile",
@@ -81,13 +81,13 @@ def measure(home: Path, count: int, units_per_job: int) -> int:
     wall = time.perf_counter() - start
     busy = [value for value in load if value is not None]
     records = len(list(lab.glob("results/P1/records/*/*.json")))
-    jobs = submissions() - before
+    states = sacct("state")[before:]
     print(f"exit code                     {main_process.returncode}")
     print(
         f"wells x stages                {count} x {len(STAGES)}, {units_per_job} wells per job; {records} records"
     )
     print(f"wall time                     {wall:.0f} s")
-    print(f"submissions                   {jobs}, {jobs_by_state()}")
+    print(f"submissions                   {len(states)}, of which {states.count('COMPLETED')} completed")
     print(
         f"main process, of a processor  {statistics.mean(busy):.1f} % on average, start and submissions included"
     )
@@ -108,17 +108,8 @@ def load_of(pid: int) -> float | None:
         return None
 
 
-def submissions() -> int:
-    """All jobs that Slurm has had."""
-    return len(sacct("jobid"))
-
-
-def jobs_by_state() -> str:
-    states = [row.split()[0] for row in sacct("state")]
-    return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states))) + " in all"
-
-
 def sacct(field: str) -> list[str]:
+    """A field of all jobs that Slurm has had, in the order of their submission."""
     words = ["sacct", "-X", "-n", "-P", "-S", "now-1days", f"--format={field}"]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split("\n")[:-1]
 

@@ -21,6 +21,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import configuration
+
 HOME = Path("/var/lib/hcs-steps-slurm")
 NODES = ("hcs1", "hcs2")
 """Both are this machine; the first has the GPUs."""
@@ -42,79 +44,6 @@ PACKAGES = {
 LIBRARIES = ("slurm-wlm-basic-plugins", "slurm-wlm-mysql-plugin")
 PORTS = {"ctld": 26817, "dbd": 26819, "mariadb": 26820, "d": 26830}
 PATIENCE_S = 30.0
-
-SLURM_CONF = """\
-ClusterName=hcs
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ctld}
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-AuthInfo=socket={home}/munge/socket
-SlurmctldPidFile={home}/slurmctld.pid
-SlurmdPidFile={home}/%n.pid
-StateSaveLocation={home}/state
-SlurmdSpoolDir={home}/spool-%n
-SlurmctldLogFile={home}/log/slurmctld.log
-SlurmdLogFile={home}/log/%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SwitchType=switch/none
-MpiDefault=none
-ReturnToService=2
-SlurmdParameters=config_overrides
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=5
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
-GresTypes=gpu
-# Without cgroups this is how Slurm ends a job that takes more memory than it asked for.
-JobAcctGatherType=jobacct_gather/linux
-JobAcctGatherParams=OverMemoryKill
-JobAcctGatherFrequency=task=1
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=127.0.0.1
-AccountingStoragePort={dbd}
-AccountingStoragePass={home}/munge/socket
-AccountingStorageTRES=gres/gpu
-AccountingStoreFlags=job_comment
-# A job over its time is ended at once, not up to a minute later; one whose node is lost fails.
-OverTimeLimit=0
-KillWait=5
-JobRequeue=0
-{nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 DefMemPerCPU=500 State=UP
-PartitionName=gpu Nodes={gpu_node} MaxTime=INFINITE DefaultTime=60 DefMemPerCPU=500 State=UP
-"""
-# Snakemake's Slurm plugin takes all SLURM_ variables from the jobs that it starts inside an allocation.
-SRUN = """\
-#!/bin/sh
-SLURM_CONF={home}/slurm.conf exec {srun} "$@"
-"""
-NODE = (
-    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} Boards=1 SocketsPerBoard=1 "
-    "CoresPerSocket={cpus} ThreadsPerCore=1 RealMemory={memory}{gres} State=UNKNOWN"
-)
-SLURMDBD_CONF = """\
-AuthType=auth/munge
-AuthInfo=socket={home}/munge/socket
-DbdHost=localhost
-DbdAddr=127.0.0.1
-DbdPort={dbd}
-SlurmUser=root
-LogFile={home}/log/slurmdbd.log
-PidFile={home}/slurmdbd.pid
-StorageType=accounting_storage/mysql
-StorageHost=127.0.0.1
-StoragePort={mariadb}
-StorageUser=slurm
-StoragePass=slurm
-StorageLoc=slurm_acct_db
-"""
-DATABASE = """\
-create database if not exists slurm_acct_db;
-create user if not exists slurm@'127.0.0.1' identified by 'slurm';
-grant all on slurm_acct_db.* to slurm@'127.0.0.1';
-"""
 
 
 class Unavailable(Exception):
@@ -213,7 +142,9 @@ def _write_configuration() -> None:
     memory = int(Path("/proc/meminfo").read_text().split()[1]) // 1024 * 9 // 10 // len(NODES)
     values = {"home": HOME, "host": host, "cpus": CPUS_PER_NODE, "memory": memory, **PORTS}
     lines = [
-        NODE.format(name=name, port=PORTS["d"] + number, gres="" if number else f" Gres=gpu:{GPUS}", **values)
+        configuration.NODE.format(
+            name=name, port=PORTS["d"] + number, gres="" if number else f" Gres=gpu:{GPUS}", **values
+        )
         for number, name in enumerate(NODES)
     ]
     for number in range(GPUS):
@@ -221,8 +152,8 @@ def _write_configuration() -> None:
         if not device.exists():
             os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))  # as /dev/null
     texts = {
-        "slurm.conf": SLURM_CONF.format(nodes="\n".join(lines), gpu_node=NODES[0], **values),
-        "slurmdbd.conf": SLURMDBD_CONF.format(**values),
+        "slurm.conf": configuration.SLURM_CONF.format(nodes="\n".join(lines), gpu_node=NODES[0], **values),
+        "slurmdbd.conf": configuration.SLURMDBD_CONF.format(**values),
         "gres.conf": f"NodeName={NODES[0]} Name=gpu File={HOME}/gpu[0-{GPUS - 1}]\n",
         "cgroup.conf": "CgroupAutomount=no\nConstrainCores=no\nConstrainDevices=no\n",
     }
@@ -230,7 +161,7 @@ def _write_configuration() -> None:
         (HOME / name).write_text(text)
         (HOME / name).chmod(0o600 if name == "slurmdbd.conf" else 0o644)
     srun = shutil.which("srun", path=os.pathsep.join(["/usr/bin", "/usr/local/bin"]))
-    (HOME / "bin" / "srun").write_text(SRUN.format(home=HOME, srun=srun))
+    (HOME / "bin" / "srun").write_text(configuration.SRUN.format(home=HOME, srun=srun))
     (HOME / "bin" / "srun").chmod(0o755)
 
 
@@ -252,7 +183,7 @@ def _start_database() -> None:
         ["mariadbd", *options],
         lambda: "alive" in _output("mariadb-admin", *client, "ping"),
     )
-    _run("mariadb", *client, "-e", DATABASE)
+    _run("mariadb", *client, "-e", configuration.DATABASE)
 
 
 def _start_accounting() -> None:
