@@ -164,7 +164,7 @@ class PipelineOrchestrator:
         plan = self._checked_plan(pipeline_definition, compiled_contexts)
         self._write_workspace(pipeline_definition, compiled_contexts)
         workers = max_workers or self.global_config.num_workers
-        command = [sys.executable, "-m", "snakemake", "--cores", str(workers)]
+        command = [sys.executable, "-m", "snakemake", "--cores", str(workers), "--executor", "hcs"]
         code = subprocess.run(
             command, cwd=self.workspace_path, env={**os.environ, RUNNING: "1"}, check=False
         ).returncode

@@ -65,10 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
     truth = _plate(lab, arguments.broken_well, arguments.layout)
     made = time.perf_counter()
     print(
-        f"The plate is in {lab / 'plate'}; running: cd {lab} && snakemake --profile profiles/default\n",
+        f"The plate is in {lab / 'plate'}; running: cd {lab} && snakemake --executor hcs\n",
         flush=True,
     )
-    command = [sys.executable, "-m", "snakemake", "--profile", "profiles/default", "--cores", arguments.cores]
+    command = [sys.executable, "-m", "snakemake", "--executor", "hcs", "--cores", arguments.cores]
     code = subprocess.run([*command, "--quiet", "rules"], cwd=lab, env=os.environ, check=False).returncode
     if code == 2:
         return 2

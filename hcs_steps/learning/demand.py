@@ -32,7 +32,7 @@ def is_enough(measured: Measured | None, scope: str) -> bool:
 
 
 def host_mb(predicted: int, measured: Measured | None, scope: str) -> int:
-    """MB of memory of a job's own process. Never below what was measured, with its margin, nor what any process takes."""
+    """MB of memory of a job's own process; never less than what was measured, with a margin, or what any takes."""
     if measured is None:
         return predicted
     if not is_enough(measured, scope):

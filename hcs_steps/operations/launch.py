@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -136,6 +137,8 @@ def command(request: Request, retries: int = 0) -> list[str]:
         words += ["--cores" if request.profile is None else "--jobs", str(request.jobs)]
     elif request.profile is None and not Path("profiles/default/config.yaml").is_file():
         words += ["--cores", "all"]
+    if request.profile is None and not _names_executor(request.snakemake):
+        words += ["--executor", "hcs"]
     if retries:
         words += ["--retries", str(retries)]
     if request.display:
@@ -148,6 +151,12 @@ def command(request: Request, retries: int = 0) -> list[str]:
     if request.overrides:
         words += ["--config", *(f"{key}={json.dumps(value)}" for key, value in request.overrides.items())]
     return words
+
+
+def _names_executor(arguments: Sequence[str]) -> bool:
+    """Whether somebody else says where jobs run: these arguments of Snakemake, or a profile of the environment."""
+    words = {argument.partition("=")[0] for argument in arguments}
+    return not words.isdisjoint({"--executor", "-e", "--profile"}) or "SNAKEMAKE_PROFILE" in os.environ
 
 
 def _snakemake(request: Request, retries: int, calls: Calls, name: str) -> int:
