@@ -4,7 +4,7 @@ python benchmarks/execution.py [--cases fused steps short noop] [--cores 2] [--e
 
 Each case is a generated plate and a pipeline. The bare pool imports everything once, forks its processes, and takes
 every well through all steps in one call: no plan is made, nothing is recorded, nothing can be resumed. The workflow is
-what a user types, ``snakemake`` in the lab's folder: ``run s`` from the first byte of Python until the last well is done,
+what a user types, ``snakemake`` in the lab: ``run s`` from the first byte of Python until the last well is done,
 ``with page s`` to the end of the plate's tables and report, which the pool knows nothing of. ``plan s`` is a dry run.
 """
 

@@ -7,6 +7,7 @@ so does all that Snakemake does before and after a job.
 
 import shlex
 import threading
+import time
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
@@ -16,6 +17,9 @@ from snakemake.executors.local import common_settings as common_settings
 from snakemake_executor_plugin_hcs.commands import runner_arguments, without_default_rate_limit
 from snakemake_scheduler_plugin_hcs import following
 
+LONG_S = 0.5
+"""Files are read ahead for jobs that take longer."""
+
 
 class Executor(LocalExecutor):  # type: ignore[misc]
     """The local executor, with a pool of warm processes."""
@@ -24,6 +28,7 @@ class Executor(LocalExecutor):  # type: ignore[misc]
         super().__post_init__()
         self._lock = threading.Lock()
         self._warm: Any = None
+        self._long: set[str] = set()
 
     def run_jobs(self, jobs: Any) -> None:
         """Start jobs."""
@@ -40,9 +45,7 @@ class Executor(LocalExecutor):  # type: ignore[misc]
         self.workflow.async_run(job.prepare())
         environment = environment_of_job(job.threads, str(job.resources.get("tmpdir") or ""))
         kind = "gpu" if job.resources.get("gpu") else ""
-        next_job = following.get(job.jobid)
-        next_arguments = next_job and runner_arguments(next_job, self.workflow)
-        return self.pool.submit(self._run_warm, job, arguments, environment, kind, next_arguments or ())
+        return self.pool.submit(self._run_warm, job, arguments, environment, kind, self._next_of(job))
 
     def cancel(self) -> None:
         """Stop what is running, and wait until it has ended."""
@@ -56,12 +59,19 @@ class Executor(LocalExecutor):  # type: ignore[misc]
         super().shutdown()
         self._close()
 
+    def _next_of(self, job: Any) -> list[str]:
+        """The command that is likely to be next, where jobs of the rule take so long that this is worth finding out."""
+        later = following.get(job.jobid) if job.rule.name in self._long else None
+        return runner_arguments(later, self.workflow) or [] if later is not None else []
+
     def _run_warm(self, job: Any, arguments: list[str], *told: Any) -> None:
+        began = time.monotonic()
         code = self._pool_of_plans().run(arguments, *told)
+        if time.monotonic() - began > LONG_S:
+            self._long.add(job.rule.name)
         if code:
-            raise WorkflowError(
-                f"The command ended with exit code {code}: {shlex.join(['hcs', *arguments])}", rule=job.rule
-            )
+            command = shlex.join(["hcs", *arguments])
+            raise WorkflowError(f"The command ended with exit code {code}: {command}", rule=job.rule)
 
     def _pool_of_plans(self) -> Any:
         """The pool, ready for the plans that the Snakefile has loaded."""

@@ -1,8 +1,9 @@
-"""``snakemake --scheduler hcs``: of the jobs that are ready, the one that is expected to take longest starts first.
+"""``snakemake --scheduler hcs``: a well that has been begun is finished first, and the longest one begun next.
 
-So no long job is left for the end, when all other cores have nothing to do. What a job is expected to take comes from
-the plans that the Snakefile has loaded (`hcs_steps.emit.workflow.Workflow.expected_seconds`); priorities of rules come
-first, and resources are kept, as everywhere in Snakemake.
+So no long well is left for the end, when all other cores have nothing to do, results come early, and what a step has
+written is read while the system still has it in memory. What a job is expected to take comes from the plans that the
+Snakefile has loaded (`hcs_steps.emit.workflow.Workflow.expected_seconds`), before anything has run the number of its
+planes tells; priorities of rules come first, and resources are kept, as everywhere in Snakemake.
 """
 
 from collections import Counter
@@ -21,7 +22,7 @@ prepare for it.
 
 
 class Scheduler(SchedulerBase):  # type: ignore[misc]
-    """Chooses jobs in the order of priority, expected time, and job id."""
+    """Chooses jobs in the order of priority, stage, expected time, and job id."""
 
     def __post_init__(self) -> None:
         self._keys: dict[Any, tuple[float, ...]] = {}
@@ -59,24 +60,24 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
 
     def _key(self, job: Any) -> tuple[float, ...]:
         if job not in self._keys:
-            seconds, planes = self._expected(job)
-            self._keys[job] = (-job.priority, -seconds, -planes, job.jobid)
+            self._keys[job] = (-job.priority, *self._place(job), job.jobid)
         return self._keys[job]
 
-    def _expected(self, job: Any) -> tuple[float, int]:
-        """Seconds that a job is expected to take, 0 if that is not known, and the number of raw planes of its units;
-        nothing of jobs that are none of hcs-steps.
+    def _place(self, job: Any) -> tuple[float, float, float]:
+        """The later of two stages, then the longer of two jobs, then the one of more raw planes has lower numbers. Of
+        a job that is none of hcs-steps nothing is known.
         """
         workflow = self.dag.workflow.globals.get("HCS")
         if workflow is None or job.is_group() or not job.output:
-            return 0.0, 0
+            return 0.0, 0.0, 0.0
         found = workflow.job_of(str(job.output[0]))
         if found is None:
-            return 0.0, 0
+            return 0.0, 0.0, 0.0
         folder, stage, name = found
         plan = workflow.plans[folder]
         units = (
             plan.units[unit] for unit in workflow.jobs(folder, stage).get(name, ()) if unit in plan.units
         )
         planes = sum(len(plan.layouts[unit.layout].planes) for unit in units)
-        return float(workflow.expected_seconds(*found) or 0), planes
+        depth = [own.name for own in plan.stages].index(stage)
+        return -depth, -(workflow.expected_seconds(*found) or 0.0), -planes

@@ -155,7 +155,7 @@ class Lab:
         """Run Snakemake with nothing but ``arguments``."""
         before = self._starts()
         done = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+            [sys.executable, "-m", "snakemake", "--executor", "hcs", "--cores", "2", *arguments],
             cwd=self.root,
             env=ENVIRONMENT,
             stdout=subprocess.PIPE,
