@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -28,10 +27,11 @@ from hcs_steps.results import Results
 from hcs_steps.run import _processes as processes
 from hcs_steps.run._asked import Asked, asked_by_signals
 from hcs_steps.run._deaths import how_it_died, overdue
-from hcs_steps.run._link import Messages, Order
+from hcs_steps.run._hired import Job, Worker
+from hcs_steps.run._link import Messages
 from hcs_steps.run._memory import oom_kills
 from hcs_steps.run._worker import TELL_WHERE, Work, be_worker
-from hcs_steps.run.outcome import Death, Outcome
+from hcs_steps.run.outcome import Death
 from hcs_steps.run.running import Board, RunningFile, remove_running, resident_mb
 
 if TYPE_CHECKING:
@@ -43,19 +43,12 @@ MAIN_PROCESS = "HCS_STEPS_MAIN"
 INTERRUPTED = 130
 """Exit code of a job that was stopped."""
 
-TICK_S = 0.5
-"""How often the watching process looks at what it is not woken up for."""
 GRACE_S = 3.0
 """So long a worker that is asked to end may clean up."""
 CLEAN_UP_S = 5.0
 """So long it may take to clean up after a worker that did not end in time."""
 EXIT_S = 5.0
 """So long a worker may take to end when its work is done."""
-
-MOST_JOBS = 500
-"""After so many jobs a worker is replaced: what leaks, leaks slowly."""
-MOST_GROWTH_MB = 256
-"""A worker that holds so much more than after its first job is replaced."""
 
 
 def supervise(work: Work, request: dict[str, Any]) -> int:
@@ -81,66 +74,6 @@ def serve(work: Work, channel: socket.socket) -> None:
                 channel.sendall(b"%d\n" % code)
 
 
-@dataclass
-class _Job:
-    """A job: its request, what has become of its units so far, and what its worker has told of it."""
-
-    request: dict[str, Any] = field(default_factory=dict)
-    outcome: Outcome = field(default_factory=Outcome)
-    stage: str = ""
-    limit_s: float = 0.0
-    predicted_mb: int = 0
-    log: str = ""
-    results: Results = field(default_factory=lambda: Results(Path()))
-
-
-@dataclass
-class _Worker:
-    """A forked worker: its job, the unit it is at and since when, how the job ended, and its wait status when gone."""
-
-    pid: int
-    orders: int
-    messages: Messages
-    started: float
-    job: _Job = field(default_factory=_Job)
-    jobs: int = 0
-    first_mb: int = 0
-    status: int | None = None
-    peak_mb: int = 0
-    kills_before: int = 0
-    unit: str = ""
-    since: float = 0.0
-    running: RunningFile | None = None
-    spoke: bool = False
-    code: int | None = None
-    fresh: bool = False
-    refused: bool = False
-
-    def ask(self, job: _Job, death: Death | None = None, withdraw: str = "", *, last: bool) -> None:
-        """Give it a job; after the last, it ends."""
-        self.job, self.jobs = job, self.jobs + 1
-        self.kills_before = oom_kills()
-        self.spoke, self.code, self.fresh, self.refused = False, None, False, False
-        line = Order(job.request, job.outcome, death, withdraw).line()
-        with suppress(BrokenPipeError):  # it has just died, which will be noticed
-            while line:
-                line = line[os.write(self.orders, line) :]
-        if last:
-            self.no_more()
-
-    def no_more(self) -> None:
-        """Let it end when it has done what it was asked for."""
-        if self.orders >= 0:
-            os.close(self.orders)
-            self.orders = -1
-
-    def is_good(self) -> bool:
-        """Whether it can take another job as well as a new one could."""
-        now = resident_mb(self.pid)
-        self.first_mb = self.first_mb or now
-        return self.fresh and self.jobs < MOST_JOBS and now <= self.first_mb + MOST_GROWTH_MB
-
-
 class Watcher:
     """Has jobs done by a worker, and replaces it where it has to; for one job only where there is no ``channel``.
 
@@ -152,7 +85,7 @@ class Watcher:
         self._channel = channel
         self._closing = ExitStack()
         self._board = Board()
-        self._idle: _Worker | None = None
+        self._idle: Worker | None = None
 
     def __enter__(self) -> Watcher:
         self._asked: Asked = self._closing.enter_context(asked_by_signals())
@@ -194,7 +127,7 @@ class Watcher:
 
     def run(self, request: dict[str, Any]) -> int:
         """Have a job done; returns its exit code."""
-        job = _Job(request)
+        job = Job(request)
         end: int | Death | None = None
         while not isinstance(end, int):
             self._look_after_idle()
@@ -212,7 +145,7 @@ class Watcher:
                 self._idle = None
         processes.reap_orphans({self._guard.pid, *([self._idle.pid] if self._idle else [])})
 
-    def _fork(self) -> _Worker:
+    def _fork(self) -> Worker:
         reading, writing = os.pipe()
         orders, ordering = os.pipe()
         parent = os.getpid()
@@ -235,14 +168,14 @@ class Watcher:
         os.close(writing)
         os.close(orders)
         os.set_blocking(reading, False)
-        return _Worker(pid, ordering, Messages(reading), processes.process_start(pid) or time.time())
+        return Worker(pid, ordering, Messages(reading), processes.process_start(pid) or time.time())
 
-    def _watch(self, worker: _Worker) -> int | Death | None:
+    def _watch(self, worker: Worker) -> int | Death | None:
         """Until the job has ended or the worker has: the job's exit code, or how the unit at hand died; None if the job
         needs another worker.
         """
         while worker.status is None:
-            self._listen(worker, _next_look(worker))
+            self._listen(worker, worker.next_look())
             if self._is_to_stop() and worker.code is None:
                 return self._stop(worker)
             if worker.unit and worker.job.limit_s and time.monotonic() - worker.since > worker.job.limit_s:
@@ -273,7 +206,7 @@ class Watcher:
         sizes, stack = (worker.job.predicted_mb, worker.peak_mb), worker.messages.stack
         return how_it_died(worker.unit, at, worker.status, killed, *sizes, stack)
 
-    def _listen(self, worker: _Worker, seconds: float) -> None:
+    def _listen(self, worker: Worker, seconds: float) -> None:
         """Wait for the worker or a signal, and take in what the worker tells."""
         heard: list[Any] = [self._asked.wake] + [worker.messages.pipe] * (not worker.messages.closed)
         if self._channel is not None and not self._asked.stop:
@@ -288,7 +221,7 @@ class Watcher:
         for message in worker.messages.read():
             self._take(worker, message)
 
-    def _take(self, worker: _Worker, message: dict[str, Any]) -> None:
+    def _take(self, worker: Worker, message: dict[str, Any]) -> None:
         job, worker.spoke = worker.job, True
         if "stage" in message:
             job.stage, job.limit_s = message["stage"], message["limit_s"]
@@ -316,7 +249,7 @@ class Watcher:
                 self._asked.stop = self._asked.stop or signal.SIGTERM
         return bool(self._asked.stop)
 
-    def _stop(self, worker: _Worker) -> int:
+    def _stop(self, worker: Worker) -> int:
         """End everything, and leave nothing of the unit at hand."""
         job = worker.job
         with suppress(ProcessLookupError):
@@ -333,7 +266,7 @@ class Watcher:
             remove_running(job.results.running(job.stage, worker.unit))
         return INTERRUPTED if worker.code is None else worker.code
 
-    def _end_overdue(self, worker: _Worker) -> int | Death | None:
+    def _end_overdue(self, worker: Worker) -> int | Death | None:
         job, unit, at = worker.job, worker.unit, self._board.read()
         with suppress(ProcessLookupError):
             os.kill(worker.pid, TELL_WHERE)
@@ -343,13 +276,13 @@ class Watcher:
         self._end(worker)
         return overdue(unit, job.stage, at, job.limit_s, worker.messages.stack)
 
-    def _dismiss(self, worker: _Worker) -> None:
+    def _dismiss(self, worker: Worker) -> None:
         """Let a worker go that has nothing to do."""
         worker.no_more()
         self._await(worker, EXIT_S)
         self._end(worker)
 
-    def _await(self, worker: _Worker, seconds: float, enough: Callable[[], bool] = lambda: False) -> bool:
+    def _await(self, worker: Worker, seconds: float, enough: Callable[[], bool] = lambda: False) -> bool:
         """Wait for the worker to end by itself; whether it did."""
         deadline = time.monotonic() + seconds
         self._reap(worker)
@@ -358,7 +291,7 @@ class Watcher:
             self._reap(worker)
         return worker.status is not None
 
-    def _end(self, worker: _Worker) -> None:
+    def _end(self, worker: Worker) -> None:
         """See to it that nothing is left of the worker and of what it started."""
         worker.no_more()
         if worker.status is not None and (worker.code is not None or worker.refused):
@@ -371,19 +304,12 @@ class Watcher:
         self._guard.watch(0)
         os.close(worker.messages.pipe)
 
-    def _reap(self, worker: _Worker) -> None:
+    def _reap(self, worker: Worker) -> None:
         if worker.status is None:
             pid, status, usage = os.wait4(worker.pid, os.WNOHANG)
             if pid:
                 unit = 1 if sys.platform == "darwin" else 1024
                 worker.status, worker.peak_mb = status, usage.ru_maxrss * unit >> 20
-
-
-def _next_look(worker: _Worker) -> float:
-    """Seconds until something has to be done, if nothing happens."""
-    if not (worker.unit and worker.job.limit_s):
-        return TICK_S
-    return min(TICK_S, max(0.0, worker.since + worker.job.limit_s - time.monotonic()) + 0.001)
 
 
 def _main_process() -> tuple[int, float] | None:

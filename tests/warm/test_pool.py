@@ -247,7 +247,7 @@ def test_a_process_that_has_grown_takes_no_further_job(warm):
 
 
 def test_a_process_takes_a_limited_number_of_jobs(compiled, tmp_path, monkeypatch):
-    limited = "import hcs_steps.run.supervise as s; s.MOST_JOBS = 2\n"
+    limited = "import hcs_steps.run._hired as s; s.MOST_JOBS = 2\n"
     (tmp_path / "sitecustomize.py").write_text(limited)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     shutil.copytree(compiled, tmp_path / "results")
