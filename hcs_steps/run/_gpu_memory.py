@@ -26,10 +26,10 @@ def ran_out(error: BaseException) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     if "OutOfMemoryError" in names:
         return True
+    if names.isdisjoint(_LIBRARY_ERRORS):
+        return False
     text = str(error).lower()
-    return not names.isdisjoint(_LIBRARY_ERRORS) and (
-        "out of memory" in text or "memoryallocation" in text or "alloc_failed" in text
-    )
+    return "out of memory" in text or "memoryallocation" in text or "alloc_failed" in text
 
 
 def free() -> None:

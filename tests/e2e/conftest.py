@@ -13,7 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from e2e_lab import WELLS, Lab, Run, small_plate, snapshot, three_stages
 
 
-@pytest.fixture(scope="session", params=[1, 5], ids=["1-per-job", "5-per-job"])
+CHUNKED = pytest.param(5, id="5-per-job", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="session", params=[pytest.param(1, id="1-per-job"), CHUNKED])
 def units_per_job(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
