@@ -12,7 +12,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from e2e_lab import WELLS, Lab, Run, small_plate, snapshot, three_stages
 
-
 CHUNKED = pytest.param(5, id="5-per-job", marks=pytest.mark.slow)
 
 
