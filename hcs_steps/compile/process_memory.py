@@ -30,7 +30,7 @@ TABLE = "pandas"
 """What Arrow loads where a table is written."""
 
 CONSOLIDATE_MB = (220, 0.17)
-REPORT_MB = (240, 0.2)
+REPORT_MB = (264, 0.2)
 """The stages that join the tables of a plate and that make its page: what each takes, and what more for each unit. The
 tables of a plate are read in parts, what is shown of them is held. Measured up to 1,536 wells of 500 features.
 """
