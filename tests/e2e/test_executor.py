@@ -123,7 +123,14 @@ class Runs:
         told["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         command = [sys.executable, "-m", "snakemake", "--executor", executor, "--nolock", *options]
         return subprocess.Popen(
-            command, cwd=folder, env=told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=folder,
+            env=told,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # Tests that run in the background are started with this signal switched off, which stays off.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def run(self, executor: str, *options: str, **environment: str) -> tuple[int, str]:

@@ -65,7 +65,7 @@ def test_jobs_of_a_former_plan_are_waited_for_and_those_of_the_same_plan_are_not
     monkeypatch.setattr("hcs_steps.operations.hooks.PATIENCE_S", 0.1)
     hooks = RunHooks(Workflow({str(results.root): plan}))
     hooks.workflow.prepared = (SimpleNamespace(results=results, plan=plan, is_new=is_new),)
-    monkeypatch.setattr(hooks.workflow, "write", lambda: None)
+    monkeypatch.setattr(hooks.workflow, "write", lambda plans: None)
     if is_new:
         with pytest.raises(SystemExit):
             hooks.start()
