@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import yaml
 from e2e_lab import Lab, small_plate
 
@@ -183,6 +184,14 @@ def end_all() -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def end_jobs_of(folder: Path) -> None:
+    """Kill processes that Slurm has started for labs in a folder."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(word.startswith(f"{folder}/") for word in process.cmdline()):
+                process.kill()
 
 
 def finished(process: subprocess.Popen[str], seconds: float = 240.0) -> int:
