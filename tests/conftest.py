@@ -86,3 +86,26 @@ def make_plan() -> Callable[..., Any]:
         )
 
     return make_plan
+
+
+@pytest.fixture(scope="session")
+def write_one_step() -> Callable[..., Any]:
+    """``write_one_step(plate, folder, "module:function", "name", search_path=(...))`` compiles one step of a lab's own for
+    a plate, with further options of the compiler, and writes plan and inventory into a new results folder.
+    """
+    from hcs_steps.compile import CompileOptions, compile_plate
+    from hcs_steps.pipeline import FunctionStep, GlobalPipelineConfig, Pipeline
+    from hcs_steps.plate import open_plate, write_inventory
+    from hcs_steps.results import Results
+
+    def write(plate: Path, folder: Path, function: str, name: str, **options: Any) -> Results:
+        inventory = open_plate(plate)
+        pipeline = Pipeline([FunctionStep(func=function, name=name)], config=GlobalPipelineConfig())
+        plan = compile_plate(inventory, pipeline, CompileOptions(plate_id="plate", **options))
+        results = Results(folder)
+        results.root.mkdir()
+        write_inventory(inventory, results.inventory)
+        results.plan.write_text(plan.to_json())
+        return results
+
+    return write

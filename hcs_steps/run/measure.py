@@ -37,14 +37,22 @@ def reset_peak(on_gpu: bool = False) -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak_host_mb() -> int:
-    """Peak resident memory since `reset_peak`, in MB."""
+def status_mb(what: str) -> float | None:
+    """A figure of the memory of this process, in MB, by its name in ``/proc/self/status``; None where there is none."""
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) >> 10
+            if line.startswith(f"{what}:"):
+                return int(line.split()[1]) / 1024
     except OSError:
         pass
+    return None
+
+
+def peak_host_mb() -> int:
+    """Peak resident memory since `reset_peak`, in MB."""
+    found = status_mb("VmHWM")
+    if found is not None:
+        return int(found)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit >> 20
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hcs_steps.compile.process_memory import PACKAGES_MB, TABLE
 from hcs_steps.pipeline.registry import BUILTINS
+from hcs_steps.run.measure import status_mb
 
 if TYPE_CHECKING:
     from hcs_steps.compile.plan import Plan
@@ -98,10 +98,4 @@ def _try(module: str) -> None:
 
 def _own_mb() -> float:
     """Memory that this process has for itself, in MB: forked ones have it, too, before they have touched anything."""
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        pass
-    return 0.0
+    return status_mb("RssAnon") or 0.0

@@ -77,7 +77,6 @@ class Runner:
         self.log = log
         self.debug = debug
         self.force = force
-        self.skip_finished = plan.smart_caching and not force
         self.link = link
         self.may_move = may_move
         self._stores: dict[int, Any] = {}
@@ -88,7 +87,6 @@ class Runner:
         """One for another job, with the same stores."""
         runner = copy.copy(self)
         runner.log, runner.force, runner.link = log, force, link
-        runner.skip_finished = self.plan.smart_caching and not force
         return runner
 
     def run(self, stage: StagePlan, units: Sequence[str], following: Sequence[str] = ()) -> Outcome:
@@ -154,7 +152,8 @@ class Runner:
 
     def _is_done(self, stage: StagePlan, unit: str, fingerprint: str) -> bool:
         """Whether there is nothing to do for the unit."""
-        if not (self.skip_finished and valid_record(self.results, stage.name, unit, fingerprint)):
+        skip_finished = self.plan.smart_caching and not self.force
+        if not (skip_finished and valid_record(self.results, stage.name, unit, fingerprint)):
             return False
         logger.info("%s: %s is up to date", stage.name, unit)
         # In case the record's writer was killed before it could.

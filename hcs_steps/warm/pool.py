@@ -11,6 +11,8 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
+from hcs_steps.run._surroundings import environment_of_job
+
 
 class Pool:
     """Processes that run ``hcs step`` commands, as many as are asked for at the same time.
@@ -109,7 +111,6 @@ class Pool:
         """The socket of a process that lives and has been told what to load."""
         if self._control is None:
             own, other = socket.socketpair()
-            threads = dict.fromkeys(_THREADS, str(self._threads))
             with other:
                 self._server = subprocess.Popen(
                     [
@@ -121,7 +122,7 @@ class Pool:
                     ],
                     pass_fds=[other.fileno()],
                     stdin=subprocess.DEVNULL,
-                    env={**os.environ, **threads},
+                    env=environment_of_job(self._threads, ""),
                 )
             self._control = own
         return self._control
@@ -129,8 +130,6 @@ class Pool:
 
 _LOST = 1
 """The exit code of a job whose process has gone without a word."""
-
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def _is_open(channel: socket.socket) -> bool:

@@ -8,17 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
-from hcs_steps.compile import CompileOptions, compile_plate
-from hcs_steps.pipeline import FunctionStep, GlobalPipelineConfig, Pipeline
-from hcs_steps.plate import open_plate, write_inventory
 from hcs_steps.plate.synthetic import make_plate
 from hcs_steps.results import Results
+from hcs_steps.run._processes import process_start
 
 pytestmark = pytest.mark.e2e
 
@@ -164,19 +163,13 @@ def plate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def runs(plate: Path, tmp_path: Path) -> Runs:
+def runs(plate: Path, tmp_path: Path, write_one_step: Callable[..., Results]) -> Runs:
     (tmp_path / "executor_functions.py").write_text(FUNCTIONS)
     (tmp_path / "snakemake_logger_plugin_probe").mkdir()
     (tmp_path / "snakemake_logger_plugin_probe/__init__.py").write_text(PROBE)
-    inventory = open_plate(plate / "plate")
-    options = CompileOptions(plate_id="plate", search_path=(str(tmp_path),))
-    steps = [FunctionStep(func="executor_functions:look", name="look")]
-    plan = compile_plate(inventory, Pipeline(steps, config=GlobalPipelineConfig()), options)
+    options = {"search_path": (str(tmp_path),)}
     for executor in EXECUTORS:
-        results = Results(tmp_path / executor)
-        results.root.mkdir()
-        write_inventory(inventory, results.inventory)
-        results.plan.write_text(plan.to_json())
+        write_one_step(plate / "plate", tmp_path / executor, "executor_functions:look", "look", **options)
     return Runs(tmp_path)
 
 
@@ -278,18 +271,11 @@ def test_a_run_that_is_stopped_leaves_no_process_and_no_output(runs: Runs, numbe
     said = process.communicate(timeout=60)[0]
     assert process.returncode != 0, said
     deadline = time.monotonic() + 20
-    while any(_is_alive(child) for child in children) and time.monotonic() < deadline:
+    while any(process_start(child.pid) for child in children) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not [child for child in children if _is_alive(child)]
+    assert not [child for child in children if process_start(child.pid)]
     assert not list(running.glob("*/*.json"))
     assert not list((runs.folder("hcs") / "first").glob("*"))
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.mark.parametrize(

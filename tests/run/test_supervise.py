@@ -16,10 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hcs_steps.compile import CompileOptions, compile_plate
 from hcs_steps.compile.plan import Plan
-from hcs_steps.pipeline import FunctionStep, GlobalPipelineConfig, Pipeline
-from hcs_steps.plate import open_plate, write_inventory
 from hcs_steps.plate.synthetic import make_plate
 from hcs_steps.results import Results
 from hcs_steps.run import _deaths, _memory, supervise
@@ -198,20 +195,13 @@ class Job:
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
+def compiled(tmp_path_factory, write_one_step):
     """A plate, a lab with one function, and the plan."""
     home = tmp_path_factory.mktemp("lab")
     (home / "behaviour.py").write_text(FUNCTIONS)
     make_plate(home / "plate", wells=WELLS, sites=(1, 1), channels=["DAPI"], shape=(32, 32), cells_per_well=2)
-    inventory = open_plate(home / "plate")
-    options = CompileOptions(plate_id="plate", search_path=(str(home),), units_per_job=5)
-    steps = [FunctionStep(func="behaviour:behave", name=STAGE)]
-    plan = compile_plate(inventory, Pipeline(steps, config=GlobalPipelineConfig()), options)
-    results = Results(home / "results")
-    results.root.mkdir()
-    write_inventory(inventory, results.inventory)
-    results.plan.write_text(plan.to_json())
-    return results.root
+    options = {"search_path": (str(home),), "units_per_job": 5}
+    return write_one_step(home / "plate", home / "results", "behaviour:behave", STAGE, **options).root
 
 
 @pytest.fixture(scope="module")

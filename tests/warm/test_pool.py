@@ -14,13 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hcs_steps.compile import CompileOptions, compile_plate
 from hcs_steps.compile.plan import Plan
-from hcs_steps.pipeline import FunctionStep, GlobalPipelineConfig, Pipeline
-from hcs_steps.plate import open_plate, write_inventory
 from hcs_steps.plate.synthetic import make_plate
 from hcs_steps.results import Results
 from hcs_steps.run import supervise
+from hcs_steps.run._processes import process_start
 from hcs_steps.run._surroundings import environment_of_job
 from hcs_steps.warm.pool import Pool
 
@@ -162,28 +160,14 @@ def wait_until(true) -> None:
     raise AssertionError("it never came true")
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
+def compiled(tmp_path_factory, write_one_step):
     """A plate, a lab with one function, and the plan."""
     home = tmp_path_factory.mktemp("lab")
     (home / "warm_behaviour.py").write_text(FUNCTIONS)
     make_plate(home / "plate", wells=WELLS, sites=(1, 1), channels=["DAPI"], shape=(32, 32), cells_per_well=2)
-    inventory = open_plate(home / "plate")
-    options = CompileOptions(plate_id="plate", search_path=(str(home),))
-    steps = [FunctionStep(func="warm_behaviour:behave", name=STAGE)]
-    plan = compile_plate(inventory, Pipeline(steps, config=GlobalPipelineConfig()), options)
-    results = Results(home / "results")
-    results.root.mkdir()
-    write_inventory(inventory, results.inventory)
-    results.plan.write_text(plan.to_json())
-    return results.root
+    options = {"search_path": (str(home),)}
+    return write_one_step(home / "plate", home / "results", "warm_behaviour:behave", STAGE, **options).root
 
 
 @pytest.fixture
@@ -277,7 +261,7 @@ def test_a_unit_that_takes_too_long_ends_its_own_process_only(warm):
     assert json.loads(warm.results.failure(STAGE, "A02").read_text())["kind"] == "time limit"
     first, slow, after = (seen["pid"] for seen in warm.seen())
     assert first == slow != after
-    assert not is_alive(slow)
+    assert not process_start(slow)
 
 
 def test_a_plan_that_changes_is_read_by_a_new_process(warm):
@@ -309,7 +293,7 @@ def test_stopping_ends_jobs_cleanly_and_leaves_no_process(warm):
     assert codes == [supervise.INTERRUPTED]
     assert not warm.marker("A01").exists()
     assert not list(warm.results.root.glob("running/*/*"))
-    wait_until(lambda: not any(is_alive(child.pid) for child in children))
+    wait_until(lambda: not any(process_start(child.pid) for child in children))
     assert warm.run("A02") != 0, "nothing starts after the end"
 
 
@@ -328,7 +312,7 @@ def test_jobs_end_when_their_pool_is_killed(compiled, tmp_path):
     assert seen["pid"] in {process.pid for process in others}
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    wait_until(lambda: not any(is_alive(process.pid) for process in others))
+    wait_until(lambda: not any(process_start(process.pid) for process in others))
     assert not list(warm.results.root.glob("running/*/*"))
 
 
@@ -338,7 +322,7 @@ def test_a_killed_watcher_fails_its_job_and_is_replaced(warm):
     psutil.Process(seen["pid"]).parent().kill()
     thread.join(10)
     assert codes == [1]
-    wait_until(lambda: not is_alive(seen["pid"]))
+    wait_until(lambda: not process_start(seen["pid"]))
     assert warm.run("A02") == 0
 
 
