@@ -90,8 +90,8 @@ def make_plan() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def write_one_step() -> Callable[..., Any]:
-    """``write_one_step(plate, folder, "module:function", "name", search_path=(...))`` compiles one step of a lab's own for
-    a plate, with further options of the compiler, and writes plan and inventory into a new results folder.
+    """``write_one_step(plate, folder, "module:function", "name", search_path=(...))`` compiles one step of a lab's own
+    for a plate, with further options of the compiler, and writes plan and inventory into a new results folder.
     """
     from hcs_steps.compile import CompileOptions, compile_plate
     from hcs_steps.pipeline import FunctionStep, GlobalPipelineConfig, Pipeline
