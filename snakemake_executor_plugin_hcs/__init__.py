@@ -29,6 +29,9 @@ class Executor(LocalExecutor):  # type: ignore[misc]
         self._lock = threading.Lock()
         self._warm: Any = None
         self._long: set[str] = set()
+        self._environments: dict[tuple[int, str], dict[str, str]] = {}
+        if self._plans():
+            self._pool_of_plans().open()  # what is loaded is loaded while Snakemake prepares the first jobs
 
     def run_jobs(self, jobs: Any) -> None:
         """Start jobs."""
@@ -40,10 +43,8 @@ class Executor(LocalExecutor):  # type: ignore[misc]
         arguments = runner_arguments(job, self.workflow)
         if arguments is None:
             return super().run_single_job(job)
-        from hcs_steps.run._surroundings import environment_of_job
-
         self.workflow.async_run(job.prepare())
-        environment = environment_of_job(job.threads, str(job.resources.get("tmpdir") or ""))
+        environment = self._environment(job.threads, str(job.resources.get("tmpdir") or ""))
         kind = "gpu" if job.resources.get("gpu") else ""
         return self.pool.submit(self._run_warm, job, arguments, environment, kind, self._next_of(job))
 
@@ -58,6 +59,14 @@ class Executor(LocalExecutor):  # type: ignore[misc]
         """Wait for what is running, and let the processes go."""
         super().shutdown()
         self._close()
+
+    def _environment(self, *of: Any) -> dict[str, str]:
+        """That of a job with so many threads and a folder for temporary files."""
+        if of not in self._environments:
+            from hcs_steps.run._surroundings import environment_of_job
+
+            self._environments[of] = environment_of_job(*of)
+        return self._environments[of]
 
     def _next_of(self, job: Any) -> list[str]:
         """The command that is likely to be next, where jobs of the rule take so long that this is worth finding out."""
@@ -80,10 +89,14 @@ class Executor(LocalExecutor):  # type: ignore[misc]
                 from hcs_steps.run.preload import loads_of
                 from hcs_steps.warm.pool import Pool
 
-                known = getattr(self.workflow.globals.get("HCS"), "plans", {})
-                threads = max((stage.threads for plan in known.values() for stage in plan.stages), default=1)
-                self._warm = Pool(*loads_of(known.values()), min(threads, self.cores or threads))
+                plans = self._plans()
+                threads = max((stage.threads for plan in plans for stage in plan.stages), default=1)
+                self._warm = Pool(*loads_of(plans), min(threads, self.cores or threads))
             return self._warm
+
+    def _plans(self) -> list[Any]:
+        workflow = self.workflow.globals.get("HCS")
+        return [] if workflow is None else list(workflow.plans.values())
 
     def _close(self) -> None:
         if self._warm is not None:

@@ -7,7 +7,7 @@ planes tells; priorities of rules come first, and resources are kept, as everywh
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from snakemake_interface_scheduler_plugins.base import SchedulerBase
@@ -21,11 +21,22 @@ prepare for it.
 """
 
 
+class _Keys(dict[Any, tuple[float, ...]]):
+    """The key of every job that was asked for, found once; all jobs that are ready are asked for after each that ends."""
+
+    def __init__(self, find: Callable[[Any], tuple[float, ...]]) -> None:
+        self._find = find
+
+    def __missing__(self, job: Any) -> tuple[float, ...]:
+        self[job] = self._find(job)
+        return self[job]
+
+
 class Scheduler(SchedulerBase):  # type: ignore[misc]
     """Chooses jobs in the order of priority, stage, expected time, and job id."""
 
     def __post_init__(self) -> None:
-        self._keys: dict[Any, tuple[float, ...]] = {}
+        self._keys = _Keys(self._key)
 
     def select_jobs(
         self,
@@ -39,7 +50,7 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
         """
         free = {name: value for name, value in available_resources.items() if isinstance(value, int)}
         chosen, misfits = [], Counter[str]()
-        jobs = sorted(selectable_jobs, key=self._key)
+        jobs = sorted(selectable_jobs, key=self._keys.__getitem__)
         tried = 0
         for tried, job in enumerate(jobs):  # noqa: B007 - where it ends is needed below
             if any(free.get(name) == 0 for name in ("_cores", "_nodes", "_job_count")):
@@ -59,9 +70,7 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
         return chosen
 
     def _key(self, job: Any) -> tuple[float, ...]:
-        if job not in self._keys:
-            self._keys[job] = (-job.priority, *self._place(job), job.jobid)
-        return self._keys[job]
+        return (-job.priority, *self._place(job), job.jobid)
 
     def _place(self, job: Any) -> tuple[float, float, float]:
         """The later of two stages, then the longer of two jobs, then the one of more raw planes has lower numbers. Of

@@ -192,14 +192,15 @@ def _summary(plan: Plan, results: Results, failures: Sequence[dict[str, Any]]) -
 
 def _units(plan: Plan, arguments: argparse.Namespace) -> Sequence[str]:
     stage = plan.stage(arguments.stage)
-    there = plan.units_of(stage)
     if arguments.job is not None:
-        jobs = plan.jobs_of(stage)
-        if arguments.job not in jobs:
+        units = plan.units_of_job(stage, arguments.job)
+        if not units:
             raise ConfigError(
-                f"Stage {stage.name} has no job {arguments.job!r}.", hint=nearest(arguments.job, jobs)
+                f"Stage {stage.name} has no job {arguments.job!r}.",
+                hint=nearest(arguments.job, plan.jobs_of(stage)),
             )
-        return jobs[arguments.job]
+        return units
+    there = plan.units_of(stage)
     for unit in arguments.unit:
         if unit not in there:
             raise ConfigError(f"Stage {stage.name} has no unit {unit!r}.", hint=nearest(unit, there))

@@ -282,6 +282,11 @@ class Plan(Frozen):
     def _stages_by_name(self) -> dict[str, StagePlan]:
         return {stage.name: stage for stage in self.stages}
 
+    @cached_property
+    def _units_of_steps(self) -> dict[tuple[int, ...], tuple[str, ...]]:
+        """What `units_of` has found, by the steps of a stage."""
+        return {}
+
     def stage(self, name: str) -> StagePlan:
         """The stage called ``name``; `ConfigError` with the nearest name otherwise."""
         if name not in self._stages_by_name:
@@ -313,7 +318,9 @@ class Plan(Frozen):
         """The units that run in a stage."""
         if stage.scope == "plate":
             return (PLATE_UNIT,)
-        return tuple(unit for unit in self.units if self.in_stage(stage, unit))
+        if stage.steps not in self._units_of_steps:
+            self._units_of_steps[stage.steps] = tuple(u for u in self.units if self.in_stage(stage, u))
+        return self._units_of_steps[stage.steps]
 
     def stages_of(self, unit: str) -> tuple[str, ...]:
         """The unit stages that a unit goes through, without those that are left out."""
@@ -324,12 +331,16 @@ class Plan(Frozen):
         """The jobs of a stage and their units; a job without units of the stage does not exist, nor one of a stage
         that is left out.
         """
+        names = (PLATE_UNIT,) if stage.scope == "plate" else self.jobs
+        return {job: units for job in names if (units := self.units_of_job(stage, job))}
+
+    def units_of_job(self, stage: StagePlan, job: str) -> tuple[str, ...]:
+        """The units of one job of a stage; none if the stage has no such job."""
         if stage.skipped:
-            return {}
+            return ()
         if stage.scope == "plate":
-            return {PLATE_UNIT: (PLATE_UNIT,)}
-        chosen = {job: tuple(u for u in units if self.in_stage(stage, u)) for job, units in self.jobs.items()}
-        return {job: units for job, units in chosen.items() if units}
+            return (PLATE_UNIT,) if job == PLATE_UNIT else ()
+        return tuple(unit for unit in self.jobs.get(job, ()) if self.in_stage(stage, unit))
 
     def fingerprint(self, stage: StagePlan, unit: str) -> str:
         """What a unit's results in a stage depend on: the steps, everything upstream, and its raw planes; a

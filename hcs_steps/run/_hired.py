@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from contextlib import suppress
@@ -38,7 +39,10 @@ class Job:
 
 @dataclass
 class Worker:
-    """A forked worker: its job, the unit it is at and since when, how the job ended, and its wait status when gone."""
+    """A forked worker: its job, the unit it is at and since when, how the job ended, and its wait status when gone.
+
+    ``kills_before`` is what `oom_kills` said when it was ``counted``: not for every one of many short jobs.
+    """
 
     pid: int
     orders: int
@@ -50,6 +54,7 @@ class Worker:
     status: int | None = None
     peak_mb: int = 0
     kills_before: int = 0
+    counted: float = -math.inf
     unit: str = ""
     since: float = 0.0
     running: RunningFile | None = None
@@ -61,7 +66,8 @@ class Worker:
     def ask(self, job: Job, death: Death | None = None, withdraw: str = "", *, last: bool) -> None:
         """Give it a job; after the last, it ends."""
         self.job, self.jobs = job, self.jobs + 1
-        self.kills_before = oom_kills()
+        if time.monotonic() - self.counted > TICK_S:
+            self.kills_before, self.counted = oom_kills(), time.monotonic()
         self.spoke, self.code, self.fresh, self.refused = False, None, False, False
         line = Order(job.request, job.outcome, death, withdraw).line()
         with suppress(BrokenPipeError):  # it has just died, which will be noticed

@@ -33,7 +33,9 @@ class Order:
 
     def line(self) -> bytes:
         """For the pipe."""
-        return json.dumps(asdict(self)).encode() + b"\n"
+        death = self.death and asdict(self.death)
+        told = {"request": self.request, "outcome": vars(self.outcome), "death": death, "withdraw": self.withdraw}
+        return json.dumps(told).encode() + b"\n"
 
     @classmethod
     def of_line(cls, line: bytes) -> Order:

@@ -11,7 +11,6 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 _THREADS = (
@@ -117,8 +116,11 @@ def limit_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+_SIGNALS = tuple(int(number) for number in signal.valid_signals())
+
+
 def _handlers() -> dict[int, Any]:
-    return {number: signal.getsignal(number) for number in signal.valid_signals()}
+    return {number: signal.getsignal(number) for number in _SIGNALS}
 
 
 def _umask() -> int:
@@ -139,8 +141,10 @@ def _give_back_memory() -> None:
 
 def _has_children() -> bool:
     """Whether a process that the job has started is still there (told on Linux only)."""
-    for task in Path("/proc/self/task").glob("*/children"):
-        with suppress(OSError):
-            if task.read_text().strip():
-                return True
+    tasks = "/proc/self/task"
+    with suppress(OSError):
+        for thread in os.listdir(tasks):
+            with suppress(OSError), open(f"{tasks}/{thread}/children", "rb") as children:
+                if children.read().strip():
+                    return True
     return False

@@ -20,7 +20,7 @@ from hcs_steps.compile.plan import PLATE_UNIT, digest
 from hcs_steps.errors import ConfigError
 from hcs_steps.results import Results
 from hcs_steps.run._record_shape import is_record
-from hcs_steps.storage.atomic import remove_path, rename_file, sweep_leftovers, write_json
+from hcs_steps.storage.atomic import json_bytes, publish_file, remove_path, rename_file, write_json
 
 if TYPE_CHECKING:
     from hcs_steps.compile.plan import Plan, StagePlan
@@ -137,8 +137,8 @@ def close_failure(results: Results, stage: str, unit: str) -> None:
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file that only one job writes; what a killed predecessor left beside it goes."""
-    sweep_leftovers(path)
-    write_json(path, content)
+    with publish_file(path) as temporary:
+        temporary.write_bytes(json_bytes(content))
 
 
 def unit_fingerprint(plan: Plan, results: Results, stage: StagePlan, unit: str) -> str:

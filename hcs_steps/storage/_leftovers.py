@@ -27,14 +27,17 @@ def sweep_leftovers(path: Path, *, shared: bool = False) -> None:
     For a target that several live processes may be writing (``shared``), siblings that may be a live process's stay.
     """
     path = Path(path)
-    leftover = re.compile(rf"\.{re.escape(path.name)}\.(tmp|old)-(\d+)-([0-9a-f]+)")
+    start, rest = f".{path.name}.", re.compile(r"(tmp|old)-(\d+)-([0-9a-f]+)")
     with storage_errors("clean up beside", path):
         try:
-            found = [match for name in os.listdir(path.parent) if (match := leftover.fullmatch(name))]
+            names = [name for name in os.listdir(path.parent) if name.startswith(start)]
         except (FileNotFoundError, NotADirectoryError):
             return  # publishing will say what is wrong with the folder
-        for match in found:
-            sibling = path.parent / match[0]
+        for name in names:
+            match = rest.fullmatch(name, len(start))
+            if match is None:
+                continue
+            sibling = path.parent / name
             if not shared or _is_abandoned(sibling, int(match[2]), match[3]):
                 delete(sibling)
 

@@ -65,6 +65,11 @@ class Pool:
                 channel.close()
         return int(answer) if answer else _LOST
 
+    def open(self) -> None:
+        """Begin to load, ahead of the first job."""
+        with self._lock:
+            self._open_control()
+
     def stop(self) -> None:
         """Stop what is running, and start nothing more; calls of `run` return soon."""
         with self._lock:
