@@ -1,11 +1,14 @@
 """What running costs: the workflow against a bare process pool that does the same reading, computing and writing.
 
-python benchmarks/execution.py [--cases fused steps short noop] [--cores 2] [--executors hcs local] [--markdown]
+python benchmarks/execution.py [--cases fused steps ...] [--cores 1 2] [--executors hcs local] [--cold] [--markdown]
 
 Each case is a generated plate and a pipeline. The bare pool imports everything once, forks its processes, and takes
 every well through all steps in one call: no plan is made, nothing is recorded, nothing can be resumed. The workflow is
 what a user types, ``snakemake`` in the lab: ``run s`` from the first byte of Python until the last well is done,
 ``with page s`` to the end of the plate's tables and report, which the pool knows nothing of. ``plan s`` is a dry run.
+``ms/job`` is by how much a run takes longer than the pool, by job. ``again s`` is like ``run s`` where every job finds
+its results up to date, for nothing but Snakemake's notes and markers has been removed. With ``--cold`` the system has
+nothing of the raw files in memory (Linux).
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,10 +51,19 @@ class Case:
     pipeline: str
 
 
+NORMALISE_AND_COUNT = """\
+name: bench
+steps:
+  - {name: normalize, func: stack_percentile_normalize}
+  - {name: cell_count, func: {1: count_cells_single_channel}}
+"""
+
 CASES = (
     Case("fused", (8, 12), (2, 2), ("DAPI", "GFP"), 512, COUNT.format(config="")),
     Case("steps", (8, 12), (2, 2), ("DAPI", "GFP"), 512, COUNT.format(config=ON_DISK)),
     Case("short", (8, 12), (1, 1), ("DAPI",), 256, COUNT.format(config=ON_DISK)),
+    Case("bbbc013", (8, 12), (1, 1), ("FKHR", "DNA"), 640, COUNT.format(config="")),
+    Case("large", (8, 12), (3, 3), ("DAPI", "GFP", "RFP", "Cy5"), 1080, NORMALISE_AND_COUNT),
     Case(
         "noop",
         (16, 24),
@@ -70,21 +82,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", default=[case.name for case in CASES])
     parser.add_argument("--executors", nargs="+", default=["hcs", "local"])
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--cores", type=int, nargs="+", default=[os.cpu_count() or 1])
+    parser.add_argument("--cold", action="store_true", help="read raw files from the disk every time")
     parser.add_argument("--markdown", action="store_true", help="print a table for docs/performance.md")
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.bare:
-        bare(arguments.bare, arguments.cores)
+        bare(arguments.bare, *arguments.cores)
         return
-    titles = ["case", "jobs", "cores", "pool s", "executor", "plan s", "run s", "ratio", "with page s"]
-    lines = [titles, ["---"] * len(titles)] if arguments.markdown else [titles]
+    lines = [TITLES, ["---"] * len(TITLES)] if arguments.markdown else [TITLES]
     for line in lines:
         show(line, arguments.markdown)
     for case in CASES:
         if case.name in arguments.cases:
-            for line in measure(case, arguments.executors, arguments.cores):
+            for line in measure(case, arguments.executors, arguments.cores, arguments.cold):
                 show(line, arguments.markdown)
+
+
+TITLES = [
+    "case", "jobs", "cores", "raw from", "pool s", "executor", "plan s", "run s", "ratio", "ms/job", "with page s",
+    "again s",
+]  # fmt: skip
 
 
 def show(line: Sequence[str], markdown: bool) -> None:
@@ -92,14 +110,12 @@ def show(line: Sequence[str], markdown: bool) -> None:
         print(f"| {' | '.join(line)} |", flush=True)
     else:
         print(
-            "  ".join(
-                word.rjust(width) for word, width in zip(line, (6, 5, 5, 7, 8, 7, 7, 6, 11), strict=True)
-            ),
+            "  ".join(word.rjust(max(7, len(title))) for word, title in zip(line, TITLES, strict=True)),
             flush=True,
         )
 
 
-def measure(case: Case, executors: Sequence[str], cores: int) -> list[list[str]]:
+def measure(case: Case, executors: Sequence[str], cores: Sequence[int], cold: bool) -> Iterator[list[str]]:
     """The lines of a case."""
     with tempfile.TemporaryDirectory() as folder:
         lab = Path(folder)
@@ -117,45 +133,69 @@ def measure(case: Case, executors: Sequence[str], cores: int) -> list[list[str]]
             stdout=subprocess.DEVNULL,
         )
         results = next((lab / "results").glob("*/plan.json")).parent
-        kept = lab / "kept"
-        shutil.copytree(results, kept)
-        pool = timed([sys.executable, __file__, "--bare", str(results), "--cores", str(cores)], lab)
-        stages = stages_of_wells(results)
-        lines = []
-        for executor in executors:
-            shutil.rmtree(results)
-            shutil.copytree(kept, results)
-            shutil.rmtree(lab / ".snakemake", ignore_errors=True)
-            snakemake = [
-                sys.executable,
-                "-m",
-                "snakemake",
-                "--cores",
-                str(cores),
-                "--executor",
-                executor,
-                "--quiet",
-                "all",
-            ]
-            plan = timed([*snakemake, "--dry-run"], lab)
-            started = time.time()
-            page = timed(snakemake, lab)
-            markers = [m for stage in stages for m in (results / "jobs" / stage).glob("*.json")]
-            run = max(marker.stat().st_mtime for marker in markers) - started
-            lines.append(
-                [
-                    case.name,
-                    f"{len(markers)}",
-                    f"{cores}",
-                    f"{pool:.2f}",
-                    executor,
-                    f"{plan:.2f}",
-                    f"{run:.2f}",
-                    f"{run / pool:.2f}",
-                    f"{page:.2f}",
-                ]
-            )
-        return lines
+        shutil.copytree(results, lab / "kept")
+        for number in cores:
+            prepare(lab, results, cold)
+            pool = timed([sys.executable, __file__, "--bare", str(results), "--cores", str(number)], lab)
+            for executor in executors:
+                prepare(lab, results, cold)
+                yield [case.name, *run_workflow(lab, results, executor, number, pool, cold)]
+
+
+def prepare(lab: Path, results: Path, cold: bool) -> None:
+    """The plate is compiled, nothing has run, and raw files are in memory, or not."""
+    shutil.rmtree(results)
+    shutil.copytree(lab / "kept", results)
+    shutil.rmtree(lab / ".snakemake", ignore_errors=True)
+    os.sync()
+    for path in (lab / "plate").rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                if cold:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                else:
+                    while file.read(1 << 24):
+                        pass
+
+
+def run_workflow(
+    lab: Path, results: Path, executor: str, cores: int, pool: float, cold: bool
+) -> Iterator[str]:
+    """The words of a line that follow the name of the case."""
+    snakemake = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--cores",
+        str(cores),
+        "--executor",
+        executor,
+        "--quiet",
+        "all",
+    ]
+    stages = stages_of_wells(results)
+    plan = timed([*snakemake, "--dry-run"], lab)
+    run, page = timed_run(snakemake, lab, results, stages)
+    jobs = sum(1 for stage in stages for _ in (results / "jobs" / stage).glob("*.json"))
+    shutil.rmtree(lab / ".snakemake")
+    shutil.rmtree(results / "jobs")
+    again, _ = timed_run(snakemake, lab, results, stages)
+    yield from (f"{jobs}", f"{cores}", "disk" if cold else "memory", f"{pool:.1f}", executor, f"{plan:.1f}")
+    yield from (
+        f"{run:.1f}",
+        f"{run / pool:.2f}",
+        f"{(run - pool) / jobs * 1000:.0f}",
+        f"{page:.1f}",
+        f"{again:.1f}",
+    )
+
+
+def timed_run(command: list[str], lab: Path, results: Path, stages: Sequence[str]) -> tuple[float, float]:
+    """Seconds of a run until the last well is done, and until its end."""
+    started = time.time()
+    whole = timed(command, lab)
+    markers = [marker for stage in stages for marker in (results / "jobs" / stage).glob("*.json")]
+    return max(marker.stat().st_mtime for marker in markers) - started, whole
 
 
 def stages_of_wells(results: Path) -> list[str]:

@@ -22,7 +22,7 @@ prepare for it.
 
 
 class _Keys(dict[Any, tuple[float, ...]]):
-    """The key of every job that was asked for, found once; all jobs that are ready are asked for after each that ends."""
+    """The key of every job that was asked for, found once: all that are ready are asked for whenever one has ended."""
 
     def __init__(self, find: Callable[[Any], tuple[float, ...]]) -> None:
         self._find = find

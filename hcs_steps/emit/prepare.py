@@ -20,7 +20,7 @@ from hcs_steps.pipeline.step import Pipeline
 from hcs_steps.plate import open_plate
 from hcs_steps.plate.inventory import Inventory
 from hcs_steps.results import Results
-from hcs_steps.run.devices import visible_gpus
+from hcs_steps.run.devices import cupy_installed, visible_gpus
 from hcs_steps.settings import GridSettings, PlateSettings, WorkflowSettings
 
 
@@ -90,6 +90,7 @@ def compile_options(
     grants = {
         stage: Grant(own.threads, own.mem_mb, own.timeout) for stage, own in orchestration.stages.items()
     }
+    gpus = len(visible_gpus()) if cupy_installed() else 0
     return CompileOptions(
         plate_id=name,
         wells=plate.select.wells,
@@ -98,7 +99,7 @@ def compile_options(
         parallel_by=plate.parallel_by,
         units_per_job=plate.units_per_job,
         gpu=plate.gpu,
-        limits=Limits(mem_mb, plate.limits.gpu_mem_mb, len(visible_gpus())),
+        limits=Limits(mem_mb, plate.limits.gpu_mem_mb, gpus),
         search_path=(str(root), *(str(folder.resolve()) for folder in settings.search_path)),
         store_types=settings.storage_backends,
         analysis=analysis,

@@ -34,7 +34,12 @@ class Order:
     def line(self) -> bytes:
         """For the pipe."""
         death = self.death and asdict(self.death)
-        told = {"request": self.request, "outcome": vars(self.outcome), "death": death, "withdraw": self.withdraw}
+        told = {
+            "request": self.request,
+            "outcome": vars(self.outcome),
+            "death": death,
+            "withdraw": self.withdraw,
+        }
         return json.dumps(told).encode() + b"\n"
 
     @classmethod

@@ -142,10 +142,6 @@ class RunningFile:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             _replace(self._path, json.dumps(content, sort_keys=True, indent=1) + "\n")
 
-    def remove(self) -> None:
-        """The unit runs no more."""
-        remove_running(self._path)
-
     def _is_lost(self) -> bool:
         try:
             return not is_own(self._path.read_bytes())

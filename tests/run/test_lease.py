@@ -14,7 +14,7 @@ from hcs_steps.results import Results
 from hcs_steps.run import lease as module
 from hcs_steps.run._processes import process_start
 from hcs_steps.run.lease import SILENCE_S, UnitLease
-from hcs_steps.run.running import HEARTBEAT_S, Progress, RunningFile, new_content
+from hcs_steps.run.running import HEARTBEAT_S, Progress, RunningFile, new_content, remove_running
 
 LONG_GONE = 2**22 + 1
 
@@ -196,9 +196,9 @@ def test_the_process_that_watches_makes_the_lease_its_own_and_ends_it(results):
     os.waitpid(in_child_pid, 0)
     path = results.running("s", "A01")
     assert pid_in(path) == in_child_pid
-    told = RunningFile(results, "s", "A01", 1, "")
+    RunningFile(results, "s", "A01", 1, "")
     assert pid_in(path) == os.getpid()
-    told.remove()
+    remove_running(path)
     assert not path.exists()
 
 
@@ -206,7 +206,7 @@ def test_who_was_taken_for_dead_leaves_the_lease_of_the_other_alone(results):
     told = RunningFile(results, "s", "A01", 1, "")
     path = put(results, machine="node7", host="0" * 8, pid=7)
     told.update(Progress("step", 1, 2), 1)
-    told.remove()
+    remove_running(path)
     assert pid_in(path) == 7
 
 

@@ -12,7 +12,16 @@ import pytest
 
 from hcs_steps.results import Results
 from hcs_steps.run import running
-from hcs_steps.run.running import Board, Progress, RunningFile, announced, detail, progress, use_board
+from hcs_steps.run.running import (
+    Board,
+    Progress,
+    RunningFile,
+    announced,
+    detail,
+    progress,
+    remove_running,
+    use_board,
+)
 from hcs_steps.storage._leftovers import own_machine
 
 DAPI, GFP = {"channel": 1, "site": 1, "z_index": 1}, {"channel": 2, "site": 1, "z_index": 1}
@@ -135,7 +144,7 @@ def test_a_running_file_that_cannot_be_written_stops_nobody(file):
     shutil.rmtree(path.parent.parent)
     path.parent.parent.write_text("a file in the place of the folder")
     told.update(Progress("a"), 1)
-    told.remove()
+    remove_running(path)
 
 
 def test_nothing_but_the_file_is_left_and_removing_it_twice_is_no_error(file):
@@ -143,6 +152,6 @@ def test_nothing_but_the_file_is_left_and_removing_it_twice_is_no_error(file):
     for item in range(3):
         told.update(Progress("a", item), 1)
     assert [p.name for p in path.parent.iterdir()] == ["A01.json"]
-    told.remove()
-    told.remove()
+    remove_running(path)
+    remove_running(path)
     assert list(path.parent.iterdir()) == []
