@@ -1,14 +1,14 @@
 """What running costs: the workflow against a bare process pool that does the same reading, computing and writing.
 
-python benchmarks/execution.py [--cases fused steps ...] [--cores 1 2] [--executors hcs local] [--cold] [--markdown]
+python benchmarks/execution.py [--cases fused steps ...] [--cores 1 2] [--executors hcs local] [--raw memory disk]
 
 Each case is a generated plate and a pipeline. The bare pool imports everything once, forks its processes, and takes
 every well through all steps in one call: no plan is made, nothing is recorded, nothing can be resumed. The workflow is
 what a user types, ``snakemake`` in the lab: ``run s`` from the first byte of Python until the last well is done,
 ``with page s`` to the end of the plate's tables and report, which the pool knows nothing of. ``plan s`` is a dry run.
 ``ms/job`` is by how much a run takes longer than the pool, by job. ``again s`` is like ``run s`` where every job finds
-its results up to date, for nothing but Snakemake's notes and markers has been removed. With ``--cold`` the system has
-nothing of the raw files in memory (Linux).
+its results up to date, for nothing but Snakemake's notes and markers has been removed. ``raw from``: the system has all
+raw files in memory, or none of them (Linux). With ``--markdown`` it prints the table of docs/performance.md.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from hcs_steps.commands.lab import lay_out
@@ -83,7 +84,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=[case.name for case in CASES])
     parser.add_argument("--executors", nargs="+", default=["hcs", "local"])
     parser.add_argument("--cores", type=int, nargs="+", default=[os.cpu_count() or 1])
-    parser.add_argument("--cold", action="store_true", help="read raw files from the disk every time")
+    parser.add_argument("--raw", nargs="+", choices=["memory", "disk"], default=["memory"])
     parser.add_argument("--markdown", action="store_true", help="print a table for docs/performance.md")
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -95,7 +96,7 @@ def main() -> None:
         show(line, arguments.markdown)
     for case in CASES:
         if case.name in arguments.cases:
-            for line in measure(case, arguments.executors, arguments.cores, arguments.cold):
+            for line in measure(case, arguments.executors, arguments.cores, arguments.raw):
                 show(line, arguments.markdown)
 
 
@@ -115,7 +116,9 @@ def show(line: Sequence[str], markdown: bool) -> None:
         )
 
 
-def measure(case: Case, executors: Sequence[str], cores: Sequence[int], cold: bool) -> Iterator[list[str]]:
+def measure(
+    case: Case, executors: Sequence[str], cores: Sequence[int], sources: Sequence[str]
+) -> Iterator[list[str]]:
     """The lines of a case."""
     with tempfile.TemporaryDirectory() as folder:
         lab = Path(folder)
@@ -134,15 +137,16 @@ def measure(case: Case, executors: Sequence[str], cores: Sequence[int], cold: bo
         )
         results = next((lab / "results").glob("*/plan.json")).parent
         shutil.copytree(results, lab / "kept")
-        for number in cores:
-            prepare(lab, results, cold)
+        for number, source in product(cores, sources):
+            prepare(lab, results, source)
             pool = timed([sys.executable, __file__, "--bare", str(results), "--cores", str(number)], lab)
             for executor in executors:
-                prepare(lab, results, cold)
-                yield [case.name, *run_workflow(lab, results, executor, number, pool, cold)]
+                prepare(lab, results, source)
+                words = run_workflow(lab, results, executor, number, pool)
+                yield [case.name, words[0], f"{number}", source, f"{pool:.1f}", executor, *words[1:]]
 
 
-def prepare(lab: Path, results: Path, cold: bool) -> None:
+def prepare(lab: Path, results: Path, source: str) -> None:
     """The plate is compiled, nothing has run, and raw files are in memory, or not."""
     shutil.rmtree(results)
     shutil.copytree(lab / "kept", results)
@@ -151,23 +155,21 @@ def prepare(lab: Path, results: Path, cold: bool) -> None:
     for path in (lab / "plate").rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
-                if cold:
+                if source == "disk":
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
                 else:
                     while file.read(1 << 24):
                         pass
 
 
-def run_workflow(
-    lab: Path, results: Path, executor: str, cores: int, pool: float, cold: bool
-) -> Iterator[str]:
-    """The words of a line that follow the name of the case."""
+def run_workflow(lab: Path, results: Path, executor: str, cores: int, pool: float) -> list[str]:
+    """Jobs, and what they took."""
     snakemake = [
         sys.executable,
         "-m",
         "snakemake",
         "--cores",
-        str(cores),
+        f"{cores}",
         "--executor",
         executor,
         "--quiet",
@@ -180,14 +182,16 @@ def run_workflow(
     shutil.rmtree(lab / ".snakemake")
     shutil.rmtree(results / "jobs")
     again, _ = timed_run(snakemake, lab, results, stages)
-    yield from (f"{jobs}", f"{cores}", "disk" if cold else "memory", f"{pool:.1f}", executor, f"{plan:.1f}")
-    yield from (
+    per_job = (run - pool) / jobs * 1000
+    return [
+        f"{jobs}",
+        f"{plan:.1f}",
         f"{run:.1f}",
         f"{run / pool:.2f}",
-        f"{(run - pool) / jobs * 1000:.0f}",
+        f"{per_job:.0f}",
         f"{page:.1f}",
         f"{again:.1f}",
-    )
+    ]
 
 
 def timed_run(command: list[str], lab: Path, results: Path, stages: Sequence[str]) -> tuple[float, float]:

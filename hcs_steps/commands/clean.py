@@ -13,6 +13,7 @@ from hcs_steps.compile.plan import Plan
 from hcs_steps.errors import ConfigError, HcsError
 from hcs_steps.operations._chosen import ChosenPlate, choose_plates
 from hcs_steps.operations.mending._exclusive import exclusive
+from hcs_steps.operations.mending._snakemake_notes import remove_notes, stale_notes
 from hcs_steps.operations.mending._survey import FOREIGN, LEFT_OUT, Leftover, counted, size_of, size_text
 from hcs_steps.operations.mending.clean import (
     Intermediate,
@@ -53,6 +54,11 @@ def _list(plate: ChosenPlate) -> None:
     images, leftovers = find_intermediates(plan, results), find_leftovers(plan, results)
     print(f"{plate.name}: {size_text(size_of(results.root))} in {results.root}. What could go:")
     rows = [*_image_rows(images, kept=False), *_leftover_rows(leftovers)]
+    if notes := stale_notes(results, Path()):
+        size = sum(note.stat().st_size for note in notes)
+        rows.append(
+            (LEFTOVERS, counted(len(notes), "file"), size, "Snakemake's notes on files that are gone")
+        )
     for row in rows:
         _print_row(*row)
     if not rows:
@@ -122,7 +128,12 @@ def _remove(plate: ChosenPlate, arguments: argparse.Namespace) -> None:
         if arguments.leftovers:
             going = [item for item in find_leftovers(plan, results) if item.kind not in (FOREIGN, LEFT_OUT)]
             size = remove_leftovers(results, going, told)
-            print(f"{plate.name}: removed {counted(len(going), 'leftover')}, {size_text(size)}.")
+            notes = stale_notes(results, Path())
+            remove_notes(notes)
+            print(
+                f"{plate.name}: removed {counted(len(going), 'leftover')}, {size_text(size)}, and "
+                f"{counted(len(notes), 'note')} of Snakemake on files that are gone."
+            )
 
 
 def _remove_plate(plate: ChosenPlate, yes: bool) -> None:
@@ -135,6 +146,7 @@ def _remove_plate(plate: ChosenPlate, yes: bool) -> None:
         _ask(plate)
     with exclusive(results), _progress(plate.name) as told:
         strange = remove_plate(plan, results, told)
+        remove_notes(stale_notes(results, Path()))
     print(f"{plate.name}: removed everything that hcs-steps has made of it from {results.root}.")
     for item in strange:
         print(f"  stays, since it is {item.why}: {item.path}")

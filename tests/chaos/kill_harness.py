@@ -28,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 from e2e_lab import UNIT_STAGES, Lab, leftovers, small_plate, three_stages
 from killed_run import KilledRun, contents_but_times
 
+from hcs_steps.operations.watching._run_state import run_state
+
 VICTIMS = ("runner", "snakemake", "group")
 ORPHANS_END = 10.0
 """Seconds after the death of its Snakemake by which a job must have ended: it looks every second or two, and gives
@@ -225,10 +227,15 @@ def _current_run(lab: Lab) -> str:
 
 
 def _not_told(lab: Lab, run_id: str) -> Iterator[str]:
-    if run_id:
-        told = json.loads((lab.results / "runs" / f"{run_id}.json").read_text())
-        if told["state"] != "died":
-            yield f"the run that was killed is said to be {told['state']}"
+    if not run_id:
+        return
+    kept, latest = lab.results / "runs" / f"{run_id}.json", lab.results / "run.json"
+    # Where nothing was left to do no run has followed that could write it down; then it is seen by who asks.
+    path = kept if kept.exists() else latest
+    told = json.loads(path.read_text())
+    state, _ = run_state(told, path, time.time())
+    if (told["run_id"], state) != (run_id, "died"):
+        yield f"the run that was killed is said to be {state}"
 
 
 def _problems(lab: Lab, reference: Reference) -> Iterator[str]:

@@ -41,6 +41,10 @@ def sleep():
     time.sleep(300)
 
 
+def fail():
+    raise ValueError("told to")
+
+
 def nap():
     time.sleep(4)
 

@@ -9,7 +9,7 @@ that is not done yet is nothing of this.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hcs_steps.compile.plan import PLATE_UNIT, Plan
@@ -23,6 +23,9 @@ from hcs_steps.run.records import read_json
 
 KEPT_RUNS = 50
 """So many former runs are remembered."""
+
+NamesFile = Callable[[str, str], Path]
+"""Of a stage, and a unit or job: one of `Results`' methods."""
 
 _UNSELECTED = "of units that are left out"
 
@@ -56,30 +59,31 @@ def _stages(survey: Survey) -> Iterator[Leftover]:
     """Leftovers among ``<stage>/<unit or job>.json`` (or ``.log``)."""
     results = survey.results
     for path in (results.record, results.failure, results.running, results.marker, results.log):
-        jobs = path in (results.marker, results.log)
         for folder in survey.entries(path("x", "x").parent.parent):
             if isinstance(folder, Leftover):
                 yield folder
             elif folder.is_dir():
                 for entry in survey.entries(Path(folder.path)):
                     found = (
-                        entry if isinstance(entry, Leftover) else _of_stage(survey, entry, folder.name, jobs)
+                        entry if isinstance(entry, Leftover) else _of_stage(survey, entry, folder.name, path)
                     )
                     yield from [found] if found else []
             elif folder.name.partition(".")[0] != FINISH:
                 yield foreign(folder)
 
 
-def _of_stage(survey: Survey, entry: os.DirEntry[str], stage: str, jobs: bool) -> Leftover | None:
+def _of_stage(survey: Survey, entry: os.DirEntry[str], stage: str, path: NamesFile) -> Leftover | None:
     if entry.is_dir() or not entry.name.endswith((".json", ".log")):
         return foreign(entry)
     name = entry.name.rpartition(".")[0].removesuffix(".resolved")
-    plan = survey.plan
+    plan, results = survey.plan, survey.results
+    jobs = path in (results.marker, results.log)
     if plan is None or stage not in survey.stages:
         return leftover(FORMER, f"stage {stage} is not in the plan", entry.path)
     if name == PLATE_UNIT or (jobs and name in plan.jobs):
         return None
-    if survey.is_planned(name):
+    # A log is what a unit's record names, whichever job wrote it; a marker is of the plan's jobs, or of former ones.
+    if survey.is_planned(name) and path != results.marker:
         wanted = jobs or plan.in_stage(survey.stages[stage], name)
         return None if wanted else leftover(FORMER, f"stage {stage} is not for the unit any more", entry.path)
     if survey.is_left_out(name) and not (jobs and "-" in name):
