@@ -30,7 +30,7 @@ class Executor(LocalExecutor):  # type: ignore[misc]
         self._warm: Any = None
         self._long: set[str] = set()
         self._environments: dict[tuple[int, str], dict[str, str]] = {}
-        if self._plans():
+        if self._plans() and len(self.dag):
             self._pool_of_plans().open()  # what is loaded is loaded while Snakemake prepares the first jobs
 
     def run_jobs(self, jobs: Any) -> None:

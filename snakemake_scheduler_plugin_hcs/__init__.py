@@ -21,13 +21,13 @@ prepare for it.
 """
 
 
-class _Keys(dict[Any, tuple[float, ...]]):
+class _Keys(dict[Any, tuple[Any, ...]]):
     """The key of every job that was asked for, found once: all that are ready are asked for whenever one has ended."""
 
-    def __init__(self, find: Callable[[Any], tuple[float, ...]]) -> None:
+    def __init__(self, find: Callable[[Any], tuple[Any, ...]]) -> None:
         self._find = find
 
-    def __missing__(self, job: Any) -> tuple[float, ...]:
+    def __missing__(self, job: Any) -> tuple[Any, ...]:
         self[job] = self._find(job)
         return self[job]
 
@@ -69,8 +69,9 @@ class Scheduler(SchedulerBase):  # type: ignore[misc]
         following.update((job.jobid, later) for job, later in zip(chosen, left, strict=False))
         return chosen
 
-    def _key(self, job: Any) -> tuple[float, ...]:
-        return (-job.priority, *self._place(job), job.jobid)
+    def _key(self, job: Any) -> tuple[Any, ...]:
+        # Ids of groups are texts.
+        return (-job.priority, *self._place(job), job.is_group(), job.jobid)
 
     def _place(self, job: Any) -> tuple[float, float, float]:
         """The later of two stages, then the longer of two jobs, then the one of more raw planes has lower numbers. Of

@@ -296,8 +296,8 @@ class Plan(Frozen):
             )
         return self._stages_by_name[name]
 
-    def plate_stages_above(self, stage: StagePlan) -> tuple[str, ...]:
-        """The plate stages that a stage builds on, directly or through others, in the order of the plan."""
+    def stages_above(self, stage: StagePlan) -> tuple[StagePlan, ...]:
+        """The stages that a stage builds on, directly or through others, in the order of the plan."""
         above: set[str] = set()
         waiting = list(stage.upstream)
         while waiting:
@@ -305,7 +305,11 @@ class Plan(Frozen):
             if name not in above:
                 above.add(name)
                 waiting += self.stage(name).upstream
-        return tuple(s.name for s in self.stages if s.name in above and s.scope == "plate")
+        return tuple(s for s in self.stages if s.name in above)
+
+    def plate_stages_above(self, stage: StagePlan) -> tuple[str, ...]:
+        """The names of those of them that are of the whole plate."""
+        return tuple(s.name for s in self.stages_above(stage) if s.scope == "plate")
 
     def in_stage(self, stage: StagePlan, unit: str) -> bool:
         """Whether any step of the stage is for the unit."""

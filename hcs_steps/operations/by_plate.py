@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 from hcs_steps.emit.configured import configured_plates
 from hcs_steps.errors import HcsError
@@ -18,6 +19,7 @@ from hcs_steps.operations import launch
 from hcs_steps.operations.calls import Calls
 from hcs_steps.operations.launch import Request, configured
 from hcs_steps.operations.stopping import INTERRUPTED, TIME_LIMIT
+from hcs_steps.pipeline.files import load_yaml
 
 DONE, INCOMPLETE, REFUSED = 0, 1, 2
 NOT_STARTED = -1
@@ -89,18 +91,22 @@ def _shared(request: Request, at_once: int) -> Request:
     """The request of each of several calls that share what there is: processors, or jobs on a cluster."""
     if at_once == 1:
         return request
-    total = request.jobs or (None if request.profile else os.cpu_count())
+    total = request.jobs or (None if request.profile else _cores())
     return replace(request, jobs=max(1, total // at_once) if total else None)
 
 
+def _cores() -> int:
+    """What one call would use: the number in the lab's profile, else all processors that this process may use."""
+    profile = Path("profiles/default/config.yaml")
+    asked = load_yaml(profile).get("cores") if profile.is_file() else None
+    if isinstance(asked, int):
+        return asked
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _of_plate(request: Request, name: str, left: float | None) -> Request:
-    changes = dict(request.changes)
-    if left is not None:
-        changes["orchestration"] = {
-            **changes.get("orchestration", {}),
-            "total_timeout": max(0.1, round(left, 1)),
-        }
-    return replace(request, plates=(name,), changes=changes)
+    request = replace(request, plates=(name,))
+    return request if left is None else launch.with_time_left(request, left)
 
 
 def _told(codes: Mapping[str, int]) -> list[str]:

@@ -48,6 +48,7 @@ class RunHooks:
                 if item.is_new and item.results.root.as_posix() in plans:
                     _wait_for_former_jobs(item.results, item.plan)
             self.workflow.write(plans)
+            self._write_others()
             asked = {folder: self.workflow.asked(folder) for folder in plans}
             self._keeper = Keeper(plans, limits, self.workflow.units, asked)
             notes = self._keeper.start()
@@ -84,6 +85,21 @@ class RunHooks:
             _say(_farewell(run), hcs_run=run)
         if code != (0 if success else 1):
             raise SystemExit(code)
+
+    def _write_others(self) -> None:
+        """Write the plans of plates outside the batch, too: a process that Snakemake starts elsewhere, for a job, reads
+        those of all. What another run works on has been written by that.
+        """
+        for folder in self.workflow.plans.keys() - self._plans.keys():
+            try:
+                lock = claim(Results(Path(folder)))
+            except ConfigError:
+                continue
+            try:
+                self.workflow.write([folder])
+            finally:
+                if lock is not None:
+                    lock.release()
 
     def _release(self) -> None:
         for lock in self._locks:

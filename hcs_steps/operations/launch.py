@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +23,9 @@ from hcs_steps.settings import WorkflowSettings, load_settings, parse_settings
 
 TRIED_AGAIN = frozenset({"out of memory", "time limit", "died"})
 """Kinds of failures that more memory, or just another attempt, may mend."""
+
+_alone = threading.Lock()
+"""Plates are compiled one after the other: a lab's modules are loaded through what a process has once, ``sys.path``."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,25 @@ def run(request: Request, calls: Calls | None = None, name: str = "") -> int:
     calls = calls or Calls()
     settings = configured(request)
     if request.force and not request.dry_run:
-        forget_results(settings, request)
-    retries = settings.orchestration.retries
+        with _alone:
+            forget_results(settings, request)
+    retries, limit = settings.orchestration.retries, settings.orchestration.total_timeout
+    end = None if limit is None else time.monotonic() + limit
     code = _snakemake(request, retries, calls, name)
     for _ in range(retries):
         if request.dry_run or code != 1 or not _worth_another_try(settings):
             break
+        if end is not None:
+            request = with_time_left(request, end - time.monotonic())
         print("hcs run: trying again what died, ran out of memory or took too long.", file=sys.stderr)
         code = _snakemake(replace(request, force=False), retries, calls, name)
     return code
+
+
+def with_time_left(request: Request, seconds: float) -> Request:
+    """The request with so much left of the time that all may take; none left ends it at once."""
+    orchestration = {**request.changes.get("orchestration", {}), "total_timeout": max(0.1, round(seconds, 1))}
+    return replace(request, changes={**request.changes, "orchestration": orchestration})
 
 
 def configured(request: Request) -> WorkflowSettings:
@@ -149,7 +164,9 @@ def command(request: Request, retries: int = 0) -> list[str]:
         words += ["--configfile", str(request.config)]
     words += request.snakemake
     if request.overrides:
-        words += ["--config", *(f"{key}={json.dumps(value)}" for key, value in request.overrides.items())]
+        # Escapes of characters beyond 16 bits are two characters to Snakemake.
+        values = {key: json.dumps(value, ensure_ascii=False) for key, value in request.overrides.items()}
+        words += ["--config", *(f"{key}={value}" for key, value in values.items())]
     return words
 
 

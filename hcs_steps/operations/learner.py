@@ -46,16 +46,29 @@ class Learner:
     def summary(self, reader: StatusReader) -> Summary:
         """The summary of the records that ``reader`` has seen last, those of former plans among them."""
         return summarise(
-            {stage: tuple(self._took(stage, records)) for stage, records in reader.records.items()},
+            {stage: tuple(self._took(stage, reader.records)) for stage in reader.records},
             self.asked,
         )
 
-    def _took(self, stage: str, records: Mapping[str, Done]) -> Iterator[Took]:
-        for unit, record in records.items():
+    def _took(self, stage: str, records: Mapping[str, Mapping[str, Done]]) -> Iterator[Took]:
+        for unit, record in records[stage].items():
             need = self._need(stage, unit, record.plan)
             seconds = record.end - record.start
+            if need and unit == PLATE_UNIT and not self._was_whole(stage, record, records):
+                continue
             if need and 0 < record.host_mb < ABSURD_MB and record.start > 0 and 0 <= seconds < ABSURD_S:
                 yield Took(unit, need, record.host_mb, record.gpu_mb, seconds)
+
+    def _was_whole(self, stage: str, record: Done, records: Mapping[str, Mapping[str, Done]]) -> bool:
+        """Whether a stage of the plate had all its units: it runs with those that are there, and then takes less."""
+        needs = self._needs[record.plan]
+        assert needs is not None
+        return all(
+            (found := records.get(above.name, {}).get(unit)) is not None and found.end <= record.start
+            for above in needs.plan.stages_above(needs.plan.stage(stage))
+            if above.scope == "unit"
+            for unit in needs.plan.units_of(above)
+        )
 
     def _need(self, stage: str, unit: str, plan_hash: str) -> str | None:
         """The need of a unit by the plan that it was computed with; None if that is not there any more."""

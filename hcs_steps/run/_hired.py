@@ -26,7 +26,10 @@ MOST_GROWTH_MB = 256
 
 @dataclass
 class Job:
-    """A job: its request, what has become of its units so far, and what its worker has told of it."""
+    """A job: its request, what has become of its units so far, and what its worker has told of it.
+
+    ``begun`` is the unit that has been begun and has not ended, and so has a running file.
+    """
 
     request: dict[str, Any] = field(default_factory=dict)
     outcome: Outcome = field(default_factory=Outcome)
@@ -35,6 +38,7 @@ class Job:
     predicted_mb: int = 0
     log: str = ""
     results: Results = field(default_factory=lambda: Results(Path()))
+    begun: str = ""
 
 
 @dataclass
@@ -69,6 +73,7 @@ class Worker:
         if time.monotonic() - self.counted > TICK_S:
             self.kills_before, self.counted = oom_kills(), time.monotonic()
         self.spoke, self.code, self.fresh, self.refused = False, None, False, False
+        self.messages.stack = ""
         line = Order(job.request, job.outcome, death, withdraw).line()
         with suppress(BrokenPipeError):  # it has just died, which will be noticed
             while line:
@@ -86,7 +91,9 @@ class Worker:
         """Whether it can take another job as well as a new one could."""
         now = resident_mb(self.pid)
         self.first_mb = self.first_mb or now
-        return self.fresh and self.jobs < MOST_JOBS and now <= self.first_mb + MOST_GROWTH_MB
+        return (
+            self.fresh and not self.unit and self.jobs < MOST_JOBS and now <= self.first_mb + MOST_GROWTH_MB
+        )
 
     def next_look(self) -> float:
         """Seconds until something has to be done, if nothing happens."""

@@ -39,17 +39,13 @@ class Surroundings:
         self._streams = sys.stdout, sys.stderr
         self._descriptors = os.dup(1), os.dup(2)
         self._umask = _umask()
-        lists: tuple[list[Any], ...] = (sys.path, sys.argv, sys.meta_path, sys.path_hooks)
-        self._lists = [(changed, list(changed)) for changed in lists]
+        self._arguments, self._path = (sys.argv, list(sys.argv)), (sys.path, list(sys.path))
         self._signals = _handlers()
         self._recursion = sys.getrecursionlimit()
         root = logging.getLogger()
         self._logging = list(root.handlers), root.level, logging.root.manager.disable
         self._warnings = list(warnings.filters)
-        self._random = random.getstate()
-        self._numpy: tuple[Any, Any] | None = None
-        if numpy := sys.modules.get("numpy"):
-            self._numpy = numpy.geterr(), numpy.random.get_state()
+        self._numpy_errors = numpy.geterr() if (numpy := sys.modules.get("numpy")) else {}
 
     def enter(self, environment: Mapping[str, str], folder: str) -> None:
         """Give a job its environment, which is replaced as a whole, and its working directory."""
@@ -59,6 +55,9 @@ class Surroundings:
             if os.environ.get(name) != value:
                 os.environ[name] = value
         tempfile.tempdir = None  # it is found anew when it is next asked for
+        random.seed()  # as in a new process: no two jobs draw the same
+        if numpy := sys.modules.get("numpy"):
+            numpy.random.seed()
         os.chdir(folder)
         limit_threads(int(environment.get("OMP_NUM_THREADS") or 0))
 
@@ -76,22 +75,19 @@ class Surroundings:
                 with suppress(Exception):  # it is whatever the job has made of it
                     stream.close()
         os.umask(self._umask)
-        for changed, before in self._lists:
-            if changed != before:
-                changed[:] = before
+        sys.argv, sys.argv[:] = self._arguments
         sys.setrecursionlimit(self._recursion)
         root = logging.getLogger()
         root.handlers[:], level, logging.root.manager.disable = self._logging
         root.setLevel(level)
         warnings.filters[:] = self._warnings  # type: ignore[index]
         warnings._filters_mutated()  # type: ignore[attr-defined]
-        random.setstate(self._random)
-        if self._numpy is not None:
-            numpy = sys.modules["numpy"]
-            numpy.seterr(**self._numpy[0])
-            numpy.random.set_state(self._numpy[1])
+        if numpy := sys.modules.get("numpy"):
+            numpy.seterr(**self._numpy_errors)
         _give_back_memory()
-        return self._signals == _handlers() and not _has_children()
+        # Modules stay, and where one of the job's has changed the path, it is that path that they mean.
+        same_path = sys.path is self._path[0] and sys.path == self._path[1]
+        return same_path and self._signals == _handlers() and not _has_children()
 
 
 _trim: Any = None

@@ -60,6 +60,10 @@ def be_worker(orders: int, pipe: int, board: Board, parent: int, work: Work, *, 
             for line in lines:
                 _carry_out(Order.of_line(line), pipe, work, before)
         atexit._run_exitfuncs()
+    except Stopped:
+        pass
+    except BaseException:
+        traceback.print_exc()
     finally:
         _leave()
 

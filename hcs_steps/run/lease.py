@@ -49,6 +49,7 @@ class UnitLease:
         self.waited = False
         self._content = json.dumps(new_content(stage, unit)).encode()
         self._names = f"{stage}: {unit}"
+        self._marks: dict[str, float] = {}  # of others who take over: when they were first seen
 
     def take(self) -> None:
         """Wait until no other live process computes the unit, and keep all others from it."""
@@ -62,10 +63,9 @@ class UnitLease:
                 return
             if found != seen:
                 seen, since = found, time.monotonic()
-            silent_s = time.monotonic() - since
             lives = _lives(found)
-            if lives is False or (lives is None and silent_s > SILENCE_S):
-                if self._take_over(found, silent_s):
+            if lives is False or (lives is None and time.monotonic() - since > SILENCE_S):
+                if self._take_over(found):
                     return
             elif not self.waited:
                 self.waited = True
@@ -79,13 +79,14 @@ class UnitLease:
         """Let others have the unit, if it is still this process that has it."""
         remove_running(self.path)
 
-    def _take_over(self, found: bytes, silent_s: float) -> bool:
+    def _take_over(self, found: bytes) -> bool:
         """Put this lease in the place of a dead one; False if another process was first."""
         mark = hashlib.blake2b(found, digest_size=8).hexdigest()
         only = self.path.with_name(f".{self.path.name}.old-0-{mark}")  # swept with other leftovers
         if not _create(only, b""):
             # Its process needs a few instants, unless it has died in them.
-            if silent_s > SILENCE_S:
+            since = self._marks.setdefault(only.name, time.monotonic())
+            if time.monotonic() - since > SILENCE_S:
                 only.unlink(missing_ok=True)
             return False
         try:

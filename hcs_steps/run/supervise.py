@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from hcs_steps.results import Results
 from hcs_steps.run import _processes as processes
-from hcs_steps.run._asked import Asked, asked_by_signals
+from hcs_steps.run._asked import ENDING, Asked, asked_by_signals
 from hcs_steps.run._deaths import how_it_died, overdue
 from hcs_steps.run._hired import Job, Worker
 from hcs_steps.run._link import Messages
@@ -110,14 +110,14 @@ class Watcher:
         assert self._channel is not None
         line = b""
         while not line.endswith(b"\n"):
+            if self._asked.stop:  # now, or in the midst of the last job
+                return None
             heard: list[Any] = [self._asked.wake, self._channel]
             ready, _, _ = select.select(heard, [], [])
             if self._asked.wake in ready:
                 self._asked.heard()
                 self._look_after_idle()
-                if self._asked.stop:
-                    return None
-            if self._channel in ready:
+            elif self._channel in ready:
                 part = self._channel.recv(1 << 16)
                 if not part:
                     return None
@@ -134,6 +134,8 @@ class Watcher:
             worker, self._idle = self._idle or self._fork(), None
             worker.ask(job, death=end, last=self._channel is None)
             end = self._watch(worker)
+        if job.begun:  # the job ended without a word on it: nobody is to wait for that unit
+            remove_running(job.results.running(job.stage, job.begun))
         return end
 
     def _look_after_idle(self) -> None:
@@ -192,6 +194,8 @@ class Watcher:
             if worker.running is not None:
                 worker.running.update(self._board.read(), resident_mb(worker.pid))
             self._reap(worker)
+        if self._is_to_stop() and worker.code is None:  # whoever asks this process asks the worker, too
+            return self._stop(worker)
         self._end(worker)
         if worker.code is not None:
             return worker.code
@@ -234,12 +238,14 @@ class Watcher:
         elif "refused" in message:
             worker.refused = True
         elif message["state"] == "started":
-            worker.unit, worker.since = message["unit"], time.monotonic()
+            worker.unit = job.begun = message["unit"]
+            worker.since = time.monotonic()
+            worker.messages.stack = ""  # that of a unit before, which ended just in time
             worker.running = RunningFile(job.results, job.stage, worker.unit, job.predicted_mb, job.log)
         else:
             job.outcome.note(message["unit"], message["state"], message["text"])
             remove_running(job.results.running(job.stage, message["unit"]))
-            worker.unit, worker.running = "", None
+            worker.unit, job.begun, worker.running = "", "", None
 
     def _is_to_stop(self) -> bool:
         """Whether somebody asked for it, or the main process is there no more."""
@@ -252,18 +258,19 @@ class Watcher:
     def _stop(self, worker: Worker) -> int:
         """End everything, and leave nothing of the unit at hand."""
         job = worker.job
-        with suppress(ProcessLookupError):
-            os.kill(worker.pid, signal.SIGTERM)
+        if worker.status is None:
+            with suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGTERM)
         times = self._asked.times
-        in_time = self._await(worker, GRACE_S, lambda: self._asked.times > times)
+        self._await(worker, GRACE_S, lambda: self._asked.times > times)
+        # One that ends by such a signal has cleaned up before.
+        is_tidy = worker.status is not None and -os.waitstatus_to_exitcode(worker.status) in ENDING
         self._end(worker)
-        if worker.unit:
-            if not in_time:
-                cleaner = self._fork()
-                cleaner.ask(job, withdraw=worker.unit, last=True)
-                self._await(cleaner, CLEAN_UP_S)
-                self._end(cleaner)
-            remove_running(job.results.running(job.stage, worker.unit))
+        if worker.unit and not is_tidy:
+            cleaner = self._fork()
+            cleaner.ask(job, withdraw=worker.unit, last=True)
+            self._await(cleaner, CLEAN_UP_S)
+            self._end(cleaner)
         return INTERRUPTED if worker.code is None else worker.code
 
     def _end_overdue(self, worker: Worker) -> int | Death | None:

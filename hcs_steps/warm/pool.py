@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 from hcs_steps.run._surroundings import environment_of_job
+from hcs_steps.run.supervise import INTERRUPTED
 
 
 class Pool:
@@ -50,6 +51,8 @@ class Pool:
             "folder": os.getcwd(),
         }
         channel = self._take(kind)
+        if channel is None:
+            return INTERRUPTED
         answer = b""
         try:
             channel.sendall(json.dumps(request).encode() + b"\n")
@@ -59,7 +62,7 @@ class Pool:
             answer = b""
         with self._lock:
             self._busy.discard(channel)
-            if answer and not self._stopped:
+            if answer and int(answer) != INTERRUPTED and not self._stopped:
                 self._idle.setdefault(kind, []).append(channel)
             else:
                 channel.close()
@@ -77,6 +80,8 @@ class Pool:
             for channel in self._busy:
                 with suppress(OSError):
                     channel.shutdown(socket.SHUT_WR)
+            if self._server is not None:
+                self._server.kill()  # no job runs in it, and it may still be loading
 
     def close(self) -> None:
         """Let all processes go; what is still running is stopped."""
@@ -90,16 +95,18 @@ class Pool:
         if self._server is not None:
             self._server.wait()
 
-    def _take(self, kind: str) -> socket.socket:
-        """A channel to a process that has nothing to do, the last used first: it has more in memory."""
+    def _take(self, kind: str) -> socket.socket | None:
+        """A channel to a process that has nothing to do, the last used first: it has more in memory. None if nothing is
+        to start any more.
+        """
         with self._lock:
+            if self._stopped:
+                return None
             idle = self._idle.get(kind, [])
             while idle and not _is_open(idle[-1]):
                 idle.pop().close()
             channel = idle.pop() if idle else self._new_channel()
             self._busy.add(channel)
-            if self._stopped:
-                channel.shutdown(socket.SHUT_WR)
             return channel
 
     def _new_channel(self) -> socket.socket:
@@ -120,6 +127,7 @@ class Pool:
                 self._server = subprocess.Popen(
                     [
                         sys.executable,
+                        "-P",  # what lies in the lab's folder is no module of ours
                         "-m",
                         "hcs_steps.warm.server",
                         str(other.fileno()),

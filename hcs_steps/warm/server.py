@@ -1,8 +1,8 @@
 """``python -m hcs_steps.warm.server FD LOADS``: what jobs need is loaded, and those who take them forked.
 
-It runs no job itself and starts no thread, so that forking it is safe at any time. For every socket that it is sent it
-forks a process that serves it (`hcs_steps.run.supervise.serve`). It ends when its own socket, FD, is closed. LOADS are
-the arguments of `hcs_steps.run.preload.preload`, as JSON.
+It runs no job itself and starts no thread of Python, so that forking it is safe at any time. For every socket that it
+is sent it forks a process that serves it (`hcs_steps.run.supervise.serve`). It ends when its own socket, FD, is closed.
+LOADS are the arguments of `hcs_steps.run.preload.preload`, as JSON.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from typing import Any
 
 from hcs_steps.cli import build_parser
@@ -55,6 +56,8 @@ def main() -> None:
                 for number, handler in before.items():
                     signal.signal(number, handler)
                 serve(run_command, socket.socket(fileno=sockets[0]))
+            except BaseException:
+                traceback.print_exc()
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()

@@ -113,6 +113,27 @@ def test_several_at_a_time_share_the_processors_and_say_which_plate_speaks(
     assert {f"{name}: hello" for name in PLATES} <= set(capfd.readouterr().out.splitlines())
 
 
+def test_what_they_share_is_what_one_call_would_use(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = lab()
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert run_by_plate(Request(), 2) == 0
+    assert words(folder, "P1")[:2] == ["--cores", "4"]
+    (folder / "profiles" / "default").mkdir(parents=True)
+    (folder / "profiles" / "default" / "config.yaml").write_text("cores: 6\n")
+    assert run_by_plate(Request(), 2) == 0
+    assert words(folder, "P1")[:2] == ["--cores", "3"]
+
+
+def test_another_attempt_gets_the_time_that_is_left(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = lab(codes={"P1": 1}, seconds=0.2, total_timeout=100.0, retries=1)
+    monkeypatch.setattr(launch, "_worth_another_try", lambda settings: True)
+    assert launch.run(Request(plates=("P1",))) == INCOMPLETE
+    assert called(folder) == ["P1", "P1"]
+    (limit,) = [word for word in words(folder, "P1") if word.startswith("orchestration=")]
+    assert json.loads(limit.partition("=")[2])["total_timeout"] < 100
+
+
 def test_jobs_of_a_cluster_are_those_of_its_profile(lab: Any) -> None:
     folder = lab()
     assert run_by_plate(Request(profile="slurm"), 2) == 0

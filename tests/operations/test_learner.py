@@ -128,3 +128,21 @@ def test_it_is_written_again_only_when_records_have_changed(plate: StandinPlate)
     reader.read()
     learner.write(reader)
     assert plate.results.learned.exists()
+
+
+@pytest.mark.parametrize("missing", [(), ("A02",)])
+def test_a_stage_of_the_plate_teaches_only_what_it_took_for_all_its_units(
+    plate: StandinPlate, missing: tuple[str, ...]
+) -> None:
+    for stage in ("normalize", "count"):
+        plate.done(stage, *(well for well in WELLS if well not in missing), seconds=2.0, peak_host_mb=200)
+    plate.done("flat", start=10.0, peak_host_mb=300)
+    assert ("flat" in learn(plate).measured) == (not missing)
+
+
+def test_what_a_stage_of_the_plate_took_before_a_unit_was_done_is_not_what_it_takes(
+    plate: StandinPlate,
+) -> None:
+    plate.done("normalize", start=20.0, peak_host_mb=200)
+    plate.done("flat", start=10.0, peak_host_mb=300)
+    assert "flat" not in learn(plate).measured

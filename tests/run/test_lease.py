@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -160,8 +161,23 @@ def test_who_finds_that_another_was_first_to_take_over_waits_for_that_one(result
     found = path.read_bytes()
     late = UnitLease(results, "s", "A01")
     put(results, pid=os.getppid())
-    assert not late._take_over(found, 0.0)
+    assert not late._take_over(found)
     assert pid_in(path) == os.getppid()
+
+
+def test_who_takes_over_is_given_time_however_long_the_dead_one_was_silent(results, clock):
+    path = put(results, machine="node7", host="0" * 8, pid=7)
+    found, waiting = path.read_bytes(), UnitLease(results, "s", "A01")
+    mark = path.with_name(f".{path.name}.old-0-{hashlib.blake2b(found, digest_size=8).hexdigest()}")
+    mark.touch()
+    for _ in range(2):
+        assert not waiting._take_over(found)
+        assert mark.exists()
+        clock.sleep(module.SILENCE_S - 1)
+    clock.sleep(2)
+    assert not waiting._take_over(found)
+    assert not mark.exists()
+    assert waiting._take_over(found)
 
 
 def test_of_many_that_find_a_dead_holder_one_at_a_time_has_the_unit(results, tmp_path):

@@ -43,8 +43,7 @@ def change_everything():
     os.environ.pop("OMP_NUM_THREADS")
     os.chdir("/")
     os.umask(0o077)
-    sys.path.insert(0, "/nowhere")
-    sys.argv[:] = ["other"]
+    sys.argv = ["other"]
     sys.setrecursionlimit(500)
     np.seterr(all="raise")
     np.random.seed(1)
@@ -55,6 +54,19 @@ def change_everything():
     tempfile.tempdir = "/nowhere"
     sys.stdout = open(os.devnull, "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def extend_the_path():
+    sys.path.insert(0, "/nowhere")
+
+
+def replace_the_path():
+    sys.path = [*sys.path]
+
+
+def fail_where_no_failure_can_be_written():
+    Path(os.environ["FAILURES"]).write_text("a file in the place of the folder")
+    raise ValueError("it fails")
 
 
 def take_signals():
@@ -182,10 +194,11 @@ def warm(compiled, tmp_path):
 def test_jobs_one_after_the_other_share_a_process_and_leave_nothing_in_it(warm):
     assert [warm.run("A01", how) for how in ("change_everything", "nothing")] == [0, 0]
     changed, after = warm.seen()
+    drawn = [given.pop("random") for given in (changed, after)]
     for given in (changed, after):
-        # The two jobs differ in what they were told only, and random numbers go on where a fresh process starts.
-        given["environment"].pop("HOW")
+        given["environment"].pop("HOW")  # the two jobs differ in what they were told only
     assert after == changed
+    assert not set(drawn[0]) & set(drawn[1]), "two jobs have drawn the same"
     assert after["environment"]["OMP_NUM_THREADS"] == "1"
 
 
@@ -214,7 +227,9 @@ def test_what_a_job_prints_and_its_programs_print_goes_to_its_own_log(warm):
     ]
 
 
-@pytest.mark.parametrize("how", ["take_signals", "leave_a_program", "fail"])
+@pytest.mark.parametrize(
+    "how", ["take_signals", "leave_a_program", "fail", "extend_the_path", "replace_the_path"]
+)
 def test_a_process_that_cannot_be_put_right_takes_no_second_job(warm, how):
     warm.run(how=how)
     assert warm.run() == 0
@@ -222,6 +237,27 @@ def test_a_process_that_cannot_be_put_right_takes_no_second_job(warm, how):
     assert first["pid"] != second["pid"]
     children = psutil.Process().children(recursive=True)
     assert not [p for p in children if p.name() == "sleep" and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_unit_whose_failure_cannot_be_written_is_waited_for_by_nobody(warm):
+    failures = warm.results.failure(STAGE, "A01").parent.parent
+    assert warm.run("A01", "fail_where_no_failure_can_be_written", FAILURES=str(failures)) == 2
+    assert not list(warm.results.root.glob("running/*/*"))
+    failures.unlink()
+    thread, codes = warm.in_background(unit="A01")
+    thread.join(20)
+    assert codes == [0]
+    first, second = warm.seen()
+    assert first["pid"] != second["pid"]
+
+
+def test_a_process_that_is_told_to_end_takes_no_further_job(warm):
+    thread, codes = warm.in_background(unit="A01", how="sleep")
+    (seen,) = warm.seen()
+    psutil.Process(seen["pid"]).parent().terminate()
+    thread.join(20)
+    assert codes == [supervise.INTERRUPTED]
+    assert [warm.run("A02"), warm.run("A03")] == [0, 0]
 
 
 def test_a_process_that_has_grown_takes_no_further_job(warm):
@@ -335,6 +371,25 @@ def test_a_killed_server_is_replaced_when_it_is_next_needed(warm):
     warm.pool.stop()
     thread.join(10)
     assert codes == [supervise.INTERRUPTED]
+
+
+def test_what_lies_in_the_folder_of_a_lab_is_not_taken_for_a_module(warm, tmp_path, monkeypatch):
+    (tmp_path / "argparse.py").write_text("raise RuntimeError('not this one')")
+    monkeypatch.chdir(tmp_path)
+    assert warm.run() == 0
+
+
+def test_what_is_still_loading_is_not_waited_for_at_the_end(tmp_path, monkeypatch):
+    text = "import time\nfrom pathlib import Path\n"
+    text += f"Path({str(tmp_path / 'begun')!r}).touch()\ntime.sleep(20)\nPath({str(tmp_path / 'ended')!r}).touch()"
+    (tmp_path / "slow_to_load.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    pool = Pool((), ("slow_to_load",), 1)
+    pool.open()
+    wait_until((tmp_path / "begun").exists)
+    pool.close()
+    assert not (tmp_path / "ended").exists()
+    assert not [p for p in psutil.Process().children() if "hcs_steps.warm.server" in p.cmdline()]
 
 
 def test_a_command_that_is_no_job_says_what_is_wrong_with_it(warm, capfd):

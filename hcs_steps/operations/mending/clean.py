@@ -92,9 +92,10 @@ def remove_intermediates(
     for item in going:
         results.marker(item.stage, item.job).unlink(missing_ok=True)
     doomed = [path for item in going for own in item.paths.values() for path in own]
+    spared = {item.path for item in find_leftovers(plan, results) if item.kind == FOREIGN}
     for path in _as_stores(plan, results, doomed):
         told(path)
-        remove_path(path)
+        _remove_but(path, spared)
     prune(results, (results.images, results.array("x", "x", "x", 0).parent.parent))
     return sum(item.size for item in going)
 

@@ -232,6 +232,15 @@ def assert_a_plain_run_mends_it(plate: Plate) -> None:
         assert not marked & {("count", well) for well in WELLS}
 
 
+def test_cleaning_intermediates_leaves_a_strange_file_in_their_store(plate: Plate) -> None:
+    notes = plate.results.images / "normalize.ome.zarr" / "A" / "notes.txt"
+    notes.write_text("mine")
+    clean_intermediates(plate)
+    assert notes.read_text() == "mine"
+    left = [path for path in (plate.results.images / "normalize.ome.zarr").rglob("*") if path.is_file()]
+    assert left == [notes]
+
+
 def test_cleaning_intermediates_can_be_stopped_anywhere(
     original: Plate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
