@@ -107,8 +107,10 @@ def test_where_only_a_gpu_will_do_the_unit_fails_and_says_why(run_steps: Run, on
     ran = run_steps([FunctionStep(needs_all, name="sum")], gpu="always", **PLATE)
     failure = read_json(ran.results.failure(ran.plan.stages[0].name, "A01"))
     assert failure is not None
-    assert failure["kind"] == "out of memory"
+    assert (failure["kind"], failure["shortages"]) == ("out of GPU memory", 0)
     assert "It needed more GPU memory than there was" in failure["error"]
+    assert "next attempt" not in failure["error"], "which would have no more"
+    assert failure["error"].endswith("or gpu: auto for the plate, which leaves it to the CPU.")
     assert ("numpy", 4) not in Calls.seen
     assert read_json(ran.results.failure(ran.plan.stages[0].name, "A03")), "the next units are tried"
 
@@ -158,6 +160,7 @@ def test_running_out_of_host_memory_is_no_reason_to_try_again(run_steps: Run, on
     assert Calls.seen == [("cupy", 4)] * 3
     failure = read_json(ran.results.failure(ran.plan.stages[0].name, "A01"))
     assert failure is not None
+    assert (failure["kind"], failure["shortages"]) == ("out of memory", 1)
     assert "more memory than a process may have here" in failure["error"]
 
 
