@@ -21,7 +21,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the open failures; 0 if it could be told, whether there are any or not.
 
     ``--json``: per plate (a list of them if there are several) ``plate``, ``results``, ``failures`` with stage, unit,
-    step, kind, error, file, time, log and attempt (``stack`` with ``--full``), and ``failure_groups``.
+    step, kind, error, file, time, log, attempt and shortages (how many of the attempts ran out of the host's memory;
+    ``stack`` with ``--full``), and ``failure_groups``.
     """
     watches = [PlateWatch(plate) for plate in choose_plates(arguments.plates, Path(arguments.config))]
     if arguments.json:

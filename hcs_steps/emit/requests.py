@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hcs_steps.compile.plan import PLATE_UNIT, Plan, StagePlan
 from hcs_steps.learning.summary import Asked
 from hcs_steps.results import Results
-from hcs_steps.run._memory import OUT_OF_MEMORY
-from hcs_steps.run.records import read_json
+from hcs_steps.run.records import shortages
 from hcs_steps.settings import WorkflowSettings
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Requests:
 
     def memory(self, stage: str) -> Callable[[Any, int], int]:
         """MB of memory: what was predicted or learned, and as much again with every attempt, and for every time that
-        one of the job's units has run out of it.
+        one of the job's units has run out of the host's memory.
         """
 
         def mem_mb(wildcards: Any, attempt: int) -> int:
@@ -122,13 +121,10 @@ class Requests:
         )
 
     def _shortages(self, folder: str, stage: str) -> dict[str, int]:
-        """Unit -> how often it has run out of memory in a stage; read once."""
+        """Unit -> how often it has run out of the host's memory in a stage; read once."""
         if (folder, stage) not in self._out_of_memory:
-            results, failed = Results(Path(folder)), self._failed(folder, stage)
-            failures = {unit: read_json(results.failure(stage, unit)) for unit in failed}
+            results = Results(Path(folder))
             self._out_of_memory[folder, stage] = {
-                unit: failed[unit]
-                for unit, failure in failures.items()
-                if failure and failure.get("kind") == OUT_OF_MEMORY
+                unit: shortages(results, stage, unit) for unit in self._failed(folder, stage)
             }
         return self._out_of_memory[folder, stage]

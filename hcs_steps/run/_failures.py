@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from hcs_steps.compile.plan import Plan, StagePlan
 from hcs_steps.errors import MEND, StepError
 from hcs_steps.run import _gpu_memory
-from hcs_steps.run._memory import OUT_OF_MEMORY, is_out_of_memory, memory_sentence
+from hcs_steps.run._memory import OUT_OF_GPU_MEMORY, OUT_OF_MEMORY, is_out_of_memory, memory_sentence
 from hcs_steps.run.devices import CPU
 from hcs_steps.run.measure import peak_host_mb
 from hcs_steps.run.outcome import Death
@@ -52,8 +52,11 @@ def failure_of_error(stage: StagePlan, unit: str, error: BaseException, device: 
     kind = MISSING_INPUT if isinstance(cause, MissingInputError) else type(cause).__name__
     if isinstance(cause, SystemExit):
         text = f"A function called sys.exit({cause.code!r}); it must raise an error, or return."
-    elif is_out_of_memory(cause) or _gpu_memory.ran_out(cause):
-        kind, text = OUT_OF_MEMORY, f"{text.rstrip('.: ')}. {_figures(stage, cause, device)}"
+    elif _gpu_memory.ran_out(cause):  # asked first: CuPy's own error is a MemoryError, too
+        kind, text = OUT_OF_GPU_MEMORY, f"{text.rstrip('.: ')}. {_gpu_sentence(stage, device)}"
+    elif is_out_of_memory(cause):
+        sentence = memory_sentence(stage.mem_mb, peak_host_mb())
+        kind, text = OUT_OF_MEMORY, f"{text.rstrip('.: ')}. {sentence}"
     return Failure(
         stage=stage.name,
         unit=unit,
@@ -73,14 +76,17 @@ def peak_gpu_mb(device: str) -> int:
     return 0 if device == CPU else _gpu_memory.peak_mb()
 
 
-def _figures(stage: StagePlan, cause: BaseException, device: str) -> str:
-    """What a unit that ran out of memory was to need, and what it had: on the GPU, if it was that one's."""
-    # CuPy's own error is a MemoryError, too.
-    if device == CPU or not _gpu_memory.ran_out(cause):
-        return memory_sentence(stage.mem_mb, peak_host_mb())
+def _gpu_sentence(stage: StagePlan, device: str) -> str:
+    """What the failure of a unit that ran out of GPU memory says of the figures, and what helps."""
+    if device == CPU:
+        return (
+            "It needed more GPU memory than there was, of a GPU that the unit was not given. A function that uses one "
+            "should declare devices=('cpu', 'gpu'), so that jobs take turns."
+        )
+    cpu = ", or gpu: auto for the plate, which leaves it to the CPU" if stage.gpu_only else ""
     return (
         f"It needed more GPU memory than there was: {stage.gpu_mem_mb} MB were predicted, {peak_gpu_mb(device)} MB "
-        "were measured at the peak. The next attempt is given more."
+        f"were measured at the peak. What helps is a GPU with more memory, a smaller batch or stack{cpu}."
     )
 
 

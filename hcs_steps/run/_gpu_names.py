@@ -34,14 +34,14 @@ class Gpu:
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """Names of the CUDA devices this process may use: CUDA_VISIBLE_DEVICES, else the NVIDIA device files.
+    """Names of the CUDA devices this process may use: CUDA_VISIBLE_DEVICES, else as many as there are device files.
 
     As CUDA reads it: what follows an entry that is no device (``-1``, ``NoDevFiles``) does not count.
     """
     granted = os.environ.get(VISIBLE)
     if granted is None:
-        numbers = sorted(int(p.name.removeprefix("nvidia")) for p in _device_files())
-        return tuple(map(str, numbers))
+        # CUDA numbers from 0 what it can open: a container that was given /dev/nvidia2 alone knows it as 0.
+        return tuple(str(number) for number in range(len(_device_files())))
     names: list[str] = []
     for part in granted.split(","):
         name = part.strip()

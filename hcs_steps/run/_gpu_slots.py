@@ -78,16 +78,22 @@ def lock_folder() -> Path:
 def take(folder: Path, key: str, number: int) -> Slot | None:
     """A slot of a device, or None if somebody has it. `ConfigError` for a lock that cannot be opened."""
     path = folder / f"{key.replace('/', '_')}.{number}.lock"
-    try:
-        handle = _opened(path)
-    except OSError as error:
-        raise _unusable(path, error) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    while True:
+        try:
+            handle = _opened(path)
+        except OSError as error:
+            raise _unusable(path, error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        if _is_at(path, handle):
+            with suppress(OSError):  # of file systems that refuse it; the lock holds without
+                os.utime(handle)  # what clears old files out of /tmp goes by this
+            return Slot(number, handle)
+        # Removed between opening and locking: the next one would lock another file of this name.
         os.close(handle)
-        return None
-    return Slot(number, handle)
 
 
 class Ticket:
@@ -142,6 +148,14 @@ def _wanted(path: Path) -> frozenset[str]:
     finally:
         os.close(handle)
     return frozenset()
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    """Whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _opened(path: Path) -> int:

@@ -8,7 +8,10 @@ import resource
 from pathlib import Path
 
 OUT_OF_MEMORY = "out of memory"
-"""Kind of the failure of a unit that needed more memory than there was, of the host or of a GPU."""
+"""Kind of the failure of a unit that needed more memory of the host than there was."""
+
+OUT_OF_GPU_MEMORY = "out of GPU memory"
+"""Kind of the failure of a unit that needed more memory of a GPU than there was: memory of the host does not help."""
 
 CGROUPS = Path("/sys/fs/cgroup")
 NEAR = 0.9

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hcs_steps.compile.plan import PLATE_UNIT, digest
 from hcs_steps.errors import ConfigError
 from hcs_steps.results import Results
+from hcs_steps.run._memory import OUT_OF_MEMORY
 from hcs_steps.run._record_shape import is_record
 from hcs_steps.storage.atomic import json_bytes, publish_file, remove_path, rename_file, write_json
 
@@ -74,7 +75,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why one unit failed in one stage. ``attempt`` counts its failures; ``stack`` is the traceback."""
+    """Why one unit failed in one stage. ``attempt`` counts its failures; ``shortages`` those for want of the host's
+    memory, since it was last done; ``stack`` is the traceback.
+    """
 
     stage: str
     unit: str
@@ -86,6 +89,7 @@ class Failure:
     log: str
     attempt: int
     stack: str
+    shortages: int = 0
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -205,6 +209,16 @@ def attempts(results: Results, stage: str, unit: str) -> int:
             attempt = found.get("attempt")
             return attempt if isinstance(attempt, int) and attempt > 0 else 1
     return 0
+
+
+def shortages(results: Results, stage: str, unit: str) -> int:
+    """How often the unit has run out of the host's memory in the stage since it was last done."""
+    failure = read_json(results.failure(stage, unit)) or {}
+    known = failure.get("shortages")
+    if isinstance(known, int) and known >= 0:
+        return known
+    # Older versions did not count them apart: of that failure it is known only what the last attempt met.
+    return int(failure.get("kind") == OUT_OF_MEMORY)
 
 
 def all_attempts(results: Results, stage: str) -> dict[str, int]:

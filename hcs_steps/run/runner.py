@@ -24,6 +24,7 @@ from hcs_steps.plate import read_unit_planes
 from hcs_steps.results import Results
 from hcs_steps.run._failures import MissingInputError, failure_of_death, failure_of_error, peak_gpu_mb
 from hcs_steps.run._link import Link
+from hcs_steps.run._memory import OUT_OF_MEMORY
 from hcs_steps.run._withdrawal import remove_published, retract_record, withdraw_unit
 from hcs_steps.run._worker import Stopped, is_stopped
 from hcs_steps.run.ahead import SLOW_S, read_ahead
@@ -43,6 +44,7 @@ from hcs_steps.run.records import (
     close_failure,
     read_json,
     read_record,
+    shortages,
     unit_fingerprint,
     valid_record,
     write_failure,
@@ -305,7 +307,8 @@ class Runner:
     def _fail(self, failure: Failure) -> str:
         """Open the failure, and log it; returns its text."""
         attempt = attempts(self.results, failure.stage, failure.unit) + 1
-        write_failure(self.results, replace(failure, log=self.log, attempt=attempt))
+        short = shortages(self.results, failure.stage, failure.unit) + (failure.kind == OUT_OF_MEMORY)
+        write_failure(self.results, replace(failure, log=self.log, attempt=attempt, shortages=short))
         logger.error("%s: %s failed: %s", failure.stage, failure.unit, failure.error)
         logger.info("%s", failure.stack)
         return failure.error

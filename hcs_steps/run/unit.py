@@ -146,7 +146,7 @@ class UnitRun:
                 continue
             started = time.perf_counter()
             calls = step.branches[branch] if branch is not None else ()
-            stack = self._stack(source, stack_keys, not calls or self.work.starts_on_gpu(step.name, calls[0]))
+            stack = self._stack(source, stack_keys, step.name, calls)
             read = time.perf_counter()
             self.result.seconds["read"] += read - started
             if branch is None:
@@ -172,7 +172,8 @@ class UnitRun:
         self.result.calls[index] = results
         self.result.tables[index] = unit_table(plan.plate.id, well, results, self.context.channels(index))
 
-    def _stack(self, source: int, keys: tuple[PlaneKey, ...], on_gpu: bool) -> Held:
+    def _stack(self, source: int, keys: tuple[PlaneKey, ...], step: str, calls: Sequence[CallPlan]) -> Held:
+        """The planes as a stack, where the first of the calls wants it; one for no call stays where it is."""
         planes = [self._plane(source, key) for key in keys]
         shapes = {(plane.shape, plane.dtype.str) for plane in planes}
         if len(shapes) > 1:
@@ -187,7 +188,7 @@ class UnitRun:
                 f"{usual[0]} {np.dtype(usual[1])}.",
                 hint="Leave the odd plane out with 'select', or stack other components.",
             )
-        return self.work.stacked(planes, on_gpu)
+        return self.work.stacked(planes, not calls or self.work.starts_on_gpu(step, calls[0], planes))
 
     def _plane(self, source: int, key: PlaneKey) -> HeldPlane:
         if source in self.images:

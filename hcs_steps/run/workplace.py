@@ -1,8 +1,8 @@
 """Where the calls of a unit are made: on the CPU, or on the GPU that was leased, as far as its memory goes.
 
 A call that runs out of GPU memory is made again: after everything that can wait on the host has been brought there,
-then with less at a time, at last on the CPU if the plan allows that. A process remembers what worked, so that the next
-units of the stage start there.
+then with less at a time, at last on the CPU if the plan allows that. A process remembers what worked, so that the
+same call on such a stack starts there in the next units of the stage.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import logging
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 from weakref import WeakSet
+
+import numpy as np
 
 from hcs_steps.compile.plan import CallPlan, Layout, Plan
 from hcs_steps.compile.process_memory import GPU_KEPT_MB
@@ -23,7 +25,7 @@ from hcs_steps.run.held import MB, Held, HeldPlane, Transfers, stacked
 logger = logging.getLogger("hcs_steps")
 
 _worked: dict[Hashable, Size] = {}
-"""By call of a plan, what is known to fit into the GPU's memory in this process."""
+"""By call of a plan and what its stack is like, what is known to fit into the GPU's memory in this process."""
 
 
 class Workplace:
@@ -67,16 +69,17 @@ class Workplace:
         self._all.add(stack)
         return stack
 
-    def starts_on_gpu(self, step: str, first: CallPlan) -> bool:
-        """Whether a chain of a step that begins with a call begins on the GPU, with the whole stack."""
-        size = _worked.get((self._job, step, first.function, 0), Size())
+    def starts_on_gpu(self, step: str, first: CallPlan, planes: Sequence[HeldPlane]) -> bool:
+        """Whether a chain of a step that begins with a call begins on the GPU, with the whole stack of these planes."""
+        shape = (len(planes), *planes[0].shape)
+        size = _worked.get(self._key(step, 0, first, shape, planes[0].dtype), Size())
         return self.on_gpu and "gpu" in first.devices and not size.on_cpu and not size.planes
 
     def make(self, step: str, number: int, attempt: Attempt) -> tuple[Held, list[Any]]:
         """Make a call, the ``number``-th of its chain: the stack that comes back, and the named outputs."""
         if not (self.on_gpu and "gpu" in attempt.call.devices):
             return attempt.made(Size(), False, self.hold)
-        key = (self._job, step, attempt.call.function, number)
+        key = self._key(step, number, attempt.call, attempt.stack.shape, attempt.stack.dtype)
         size, tidied = _worked.get(key, Size()), False
         made = None
         while made is None:
@@ -94,6 +97,12 @@ class Workplace:
             _worked[key] = size
             self._note(step, attempt, size)
         return made
+
+    def _key(
+        self, step: str, number: int, call: CallPlan, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> Hashable:
+        """What decides how much memory a call takes: another branch has other arguments, another well other images."""
+        return self._job, step, number, call.function, call.kwargs, shape, dtype.str
 
     def summary(self) -> dict[str, Any]:
         """What the unit's record says of the GPU."""

@@ -1,5 +1,6 @@
 """What rules ask for while Snakemake builds its graph."""
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -177,9 +178,40 @@ def test_a_job_that_ran_out_of_memory_asks_for_more_with_every_failure_and_attem
 
     assert asked() == [100, 100]
     write_failure(results, Failure("a", "A01", "a", "ValueError", "no", "", "", "", 2, ""))
-    write_failure(results, Failure("a", "B02", "a", "out of memory", "no", "", "", "", 2, ""))
+    write_failure(results, Failure("a", "B02", "a", "out of memory", "no", "", "", "", 2, "", shortages=2))
     assert asked() == [100, 300]
     assert asked(attempt=2) == [200, 400]
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (Failure("a", "A01", "a", "out of memory", "no", "", "", "", 5, "", shortages=1), 200),
+        (Failure("a", "A01", "a", "time limit", "no", "", "", "", 5, "", shortages=2), 300),
+        (Failure("a", "A01", "a", "out of GPU memory", "no", "", "", "", 5, ""), 100),
+    ],
+)
+def test_only_failures_for_want_of_the_hosts_memory_raise_what_is_asked(
+    make_plan: MakePlan, tmp_path: Path, failure: Failure, expected: int
+) -> None:
+    plan = make_plan("a")
+    plan = replace(plan, stages=tuple(replace(stage, mem_mb=100) for stage in plan.stages))
+    write_failure(Results(tmp_path), failure)
+    flow = Workflow({tmp_path.as_posix(): plan})
+    assert flow.memory("a")(wildcards(tmp_path.as_posix()), 1) == expected
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("out of memory", 200), ("ValueError", 100)])
+def test_a_failure_of_an_older_version_counts_for_what_it_was(
+    make_plan: MakePlan, tmp_path: Path, kind: str, expected: int
+) -> None:
+    plan = make_plan("a")
+    plan = replace(plan, stages=tuple(replace(stage, mem_mb=100) for stage in plan.stages))
+    path = Results(tmp_path).failure("a", "A01")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"stage": "a", "unit": "A01", "kind": kind, "attempt": 4}))
+    flow = Workflow({tmp_path.as_posix(): plan})
+    assert flow.memory("a")(wildcards(tmp_path.as_posix()), 1) == expected
 
 
 def test_the_rule_of_a_plates_page_asks_for_the_memory_and_time_of_its_plan(make_plan: MakePlan) -> None:

@@ -58,6 +58,19 @@ def test_memory_of_a_device_is_that_of_units_that_ran_on_one(plate: StandinPlate
     assert (measured.count, measured.on_device, measured.gpu_mb.largest) == (2, 1, 900)
 
 
+@pytest.mark.parametrize("fallback", [{"planes": 2}, {"arguments": {"batch_size": 1}}, {"device": "cpu"}])
+def test_memory_of_a_device_is_not_learned_from_units_that_had_to_do_with_less(
+    plate: StandinPlate, fallback: dict[str, Any]
+) -> None:
+    held_down = {"id": "GPU-a", "fallbacks": [{"step": "count", "function": "f", **fallback}]}
+    plate.done("count", "A01", peak_host_mb=200, peak_gpu_mb=900, device="cuda:0", gpu={"fallbacks": []})
+    plate.done("count", "A02", peak_host_mb=200, peak_gpu_mb=950, device="cuda:0", gpu=held_down)
+    plate.done("count", "A03", peak_host_mb=200, peak_gpu_mb=0, device="cuda:0", gpu={"fallbacks": []})
+    measured = learn(plate).measured["count"][need(plate.plan)]
+    assert (measured.count, measured.on_device) == (3, 1)
+    assert (measured.gpu_mb.median, measured.gpu_mb.largest) == (900, 900)
+
+
 def test_records_of_a_former_plan_count_for_what_its_units_needed(plate: StandinPlate) -> None:
     plate.done("count", peak_host_mb=200)
     plate.done("normalize", peak_host_mb=100)

@@ -1,5 +1,6 @@
 """Which GPU a job gets, and who waits for whom. No GPU is needed: the processes here only hold locks."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -260,6 +261,61 @@ def test_a_folder_of_ones_own_is_closed_and_does_not_follow_tmpdir(
     folder = lock_folder()
     assert tmp_path not in folder.parents
     assert folder.stat().st_mode & 0o7777 == 0o700
+
+
+def test_a_lock_file_that_is_removed_before_it_is_locked_gives_nobody_a_slot_twice(
+    monkeypatch: pytest.MonkeyPatch, locks: Path
+) -> None:
+    folder = lock_folder()
+    real = fcntl.flock
+    removed: list[Path] = []
+
+    def removed_first(handle: int, how: int) -> None:
+        if not removed:
+            (path,) = folder.glob("*.lock")
+            path.unlink()
+            removed.append(path)
+        real(handle, how)
+
+    monkeypatch.setattr("hcs_steps.run._gpu_slots.fcntl.flock", removed_first)
+    slot = take(folder, "a", 0)
+    assert slot is not None
+    assert removed[0].exists()
+    assert take(folder, "a", 0) is None, "who comes later meets the same file"
+    slot.release()
+
+
+def test_a_lock_file_that_is_replaced_before_it_is_locked_leaves_the_slot_to_its_holder(
+    monkeypatch: pytest.MonkeyPatch, locks: Path
+) -> None:
+    folder = lock_folder()
+    real = fcntl.flock
+    others: list[Any] = []
+
+    def taken_first(handle: int, how: int) -> None:
+        monkeypatch.setattr("hcs_steps.run._gpu_slots.fcntl.flock", real)
+        (path,) = folder.glob("*.lock")
+        path.unlink()
+        others.append(take(folder, "a", 0))
+        real(handle, how)
+
+    monkeypatch.setattr("hcs_steps.run._gpu_slots.fcntl.flock", taken_first)
+    assert take(folder, "a", 0) is None
+    assert others[0] is not None
+    others[0].release()
+
+
+def test_a_lock_file_that_is_in_use_does_not_look_old(locks: Path) -> None:
+    """Cleaners of /tmp remove what was not touched for days."""
+    folder = lock_folder()
+    for _ in range(2):
+        slot = take(folder, "a", 0)
+        assert slot is not None
+        (path,) = folder.glob("*.lock")
+        found = path.stat()
+        assert min(found.st_mtime, found.st_atime) > time.time() - 60
+        slot.release()
+        os.utime(path, (1.0, 1.0))
 
 
 def test_a_lock_file_that_may_not_be_opened_is_told(

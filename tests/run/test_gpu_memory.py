@@ -11,6 +11,7 @@ from hcs_steps.functions.declare import step_function
 from hcs_steps.pipeline import FunctionStep
 from hcs_steps.run import _gpu_memory
 from hcs_steps.run._attempt import Attempt
+from hcs_steps.run.held import planes_of
 from hcs_steps.run.records import read_json, read_record
 from hcs_steps.run.workplace import Workplace
 
@@ -107,8 +108,10 @@ def test_where_only_a_gpu_will_do_the_unit_fails_and_says_why(run_steps: Run, on
     ran = run_steps([FunctionStep(needs_all, name="sum")], gpu="always", **PLATE)
     failure = read_json(ran.results.failure(ran.plan.stages[0].name, "A01"))
     assert failure is not None
-    assert failure["kind"] == "out of memory"
+    assert (failure["kind"], failure["shortages"]) == ("out of GPU memory", 0)
     assert "It needed more GPU memory than there was" in failure["error"]
+    assert "next attempt" not in failure["error"], "which would have no more"
+    assert failure["error"].endswith("or gpu: auto for the plate, which leaves it to the CPU.")
     assert ("numpy", 4) not in Calls.seen
     assert read_json(ran.results.failure(ran.plan.stages[0].name, "A03")), "the next units are tried"
 
@@ -123,6 +126,57 @@ def test_a_declared_argument_is_halved_until_it_fits(run_steps: Run, one_gpu: An
         {"step": "batch", "function": _name(ran), "arguments": {"batch_size": 2}}
     ]
     assert results(ran) == results(host)
+
+
+def test_what_did_not_fit_with_other_arguments_says_nothing_of_another_branch(
+    run_steps: Run, one_gpu: Any
+) -> None:
+    """A model too large for the device does not send the small one of the next channel to the CPU."""
+    branches = {1: (needs_memory, {"kilobytes": 900}), 2: (needs_memory, {"kilobytes": 1})}
+    steps = [FunctionStep(branches, name="model", group_by="channel")]
+    one_gpu.get_default_memory_pool().set_limit(size=500_000)
+    ran = run_steps(steps, gpu="auto", **{**PLATE, "channels": ("DAPI", "GFP")})
+    tried_first = [("cupy", 900), ("cupy", 900), ("numpy", 900), ("cupy", 1)]
+    assert Calls.seen == tried_first + [("numpy", 900), ("cupy", 1)] * 2
+    for record in records(ran):
+        assert [fallback["device"] for fallback in record["gpu"]["fallbacks"]] == ["cpu"]
+
+
+@step_function(devices=("cpu", "gpu"))
+def needs_memory(stack: Any, kilobytes: int = 1) -> Any:
+    """Needs as much as it is told to, besides its stack."""
+    xp = np if isinstance(stack, np.ndarray) else __import__("cupy")
+    Calls.seen.append((type(stack).__module__, kilobytes))
+    assert xp.zeros(1000 * kilobytes, dtype=np.uint8).size
+    return stack + stack.dtype.type(1)
+
+
+@pytest.mark.parametrize(
+    "small", [np.ones((1, 100, 200), np.uint8), np.ones((2, 50, 100), np.uint8)], ids=["fewer", "smaller"]
+)
+def test_a_stack_that_did_not_fit_says_nothing_of_another_one(one_gpu: Any, small: Any) -> None:
+    one_gpu.get_default_memory_pool().set_limit(size=250_000)
+    assert _device_of_result(np.ones((2, 100, 200), np.uint32)) == "cpu"
+    assert _device_of_result(small) == "gpu"
+    assert _device_of_result(np.ones((2, 100, 200), np.uint8)) == "gpu", "of another type, too"
+
+
+def test_a_chain_starts_on_the_device_if_its_own_kind_of_stack_fits(one_gpu: Any) -> None:
+    one_gpu.get_default_memory_pool().set_limit(size=250_000)
+    large, small = (np.ones((2, 100, 200), dtype) for dtype in (np.uint32, np.uint8))
+    assert _device_of_result(large) == "cpu"
+    work = Workplace(on_gpu=True)
+    assert not work.starts_on_gpu("step", _call(), planes_of(work.hold(large)))
+    assert work.starts_on_gpu("step", _call(), planes_of(work.hold(small)))
+    assert work.starts_on_gpu("step", _call(), planes_of(work.hold(large))[:1])
+
+
+def _device_of_result(stack: Any) -> str:
+    """Where a call that takes as much memory again as its stack is made."""
+    work = Workplace(on_gpu=True)
+    attempt = Attempt(_call(), lambda stack: stack + stack.dtype.type(1), work.hold(stack), {}, frozenset())
+    left, _ = work.make("step", 0, attempt)
+    return "gpu" if left.is_on_gpu else "cpu"
 
 
 def test_what_waits_on_the_device_makes_room_first(one_gpu: Any) -> None:
@@ -158,6 +212,7 @@ def test_running_out_of_host_memory_is_no_reason_to_try_again(run_steps: Run, on
     assert Calls.seen == [("cupy", 4)] * 3
     failure = read_json(ran.results.failure(ran.plan.stages[0].name, "A01"))
     assert failure is not None
+    assert (failure["kind"], failure["shortages"]) == ("out of memory", 1)
     assert "more memory than a process may have here" in failure["error"]
 
 

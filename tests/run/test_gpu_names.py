@@ -78,7 +78,17 @@ def test_without_an_assignment_device_files_are_counted(
 ) -> None:
     names = ["nvidia10", "nvidia2", "nvidia0"]
     monkeypatch.setattr(_gpu_names, "_device_files", lambda: [_gpu_names.Path("/dev") / n for n in names])
-    assert visible_gpus() == ("0", "2", "10")
+    assert visible_gpus() == ("0", "1", "2"), (
+        "as CUDA numbers what it can open, whatever the files are called"
+    )
+
+
+def test_a_container_that_was_given_one_device_of_several_leases_it_by_its_uuid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install_library(monkeypatch, "GPU-ccc")
+    monkeypatch.setattr(_gpu_names, "_device_files", lambda: [_gpu_names.Path("/dev/nvidia2")])
+    assert found_gpus() == (Gpu("0", "GPU-ccc"),)
 
 
 def test_number_and_uuid_of_a_device_have_one_key(monkeypatch: pytest.MonkeyPatch) -> None:

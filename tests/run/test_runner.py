@@ -100,21 +100,60 @@ class OutOfMemoryError(RuntimeError):
 
 def greedy(stack):
     """Ask for more than there is."""
+    raise MemoryError("Unable to allocate 9 GiB")
+
+
+def greedy_on_a_gpu(stack):
+    """Ask for more than there is, of a GPU that nobody leased."""
     raise OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+
+SMALL = {"wells": ["A01"], "sites": (1, 1), "shape": (32, 32)}
 
 
 def test_running_out_of_memory_is_told_with_what_was_predicted_and_measured(run_steps, monkeypatch):
     monkeypatch.setattr("hcs_steps.run._failures.peak_host_mb", lambda: 777)
-    ran = run_steps([FunctionStep(greedy, name="greedy")], wells=["A01"], sites=(1, 1), shape=(32, 32))
+    ran = run_steps([FunctionStep(greedy, name="greedy")], **SMALL)
     failure = json.loads(ran.results.failure("greedy", "A01").read_text())
     predicted = ran.plan.stage("greedy").mem_mb
     assert failure["kind"] == "out of memory"
     assert failure["error"].startswith(
-        "Step greedy: OutOfMemoryError: CUDA out of memory. Tried to allocate 9 GiB. It needed more memory than"
+        "Step greedy: MemoryError: Unable to allocate 9 GiB. It needed more memory than"
     )
     assert failure["error"].endswith(
         f"{predicted} MB were predicted, 777 MB were measured at the peak. The next attempt is given more."
     )
+
+
+def test_a_function_that_takes_a_gpu_by_itself_runs_out_of_its_memory_not_of_the_hosts(run_steps):
+    ran = run_steps([FunctionStep(greedy_on_a_gpu, name="greedy")], **SMALL)
+    failure = json.loads(ran.results.failure("greedy", "A01").read_text())
+    assert (failure["kind"], failure["shortages"]) == ("out of GPU memory", 0)
+    assert "a GPU that the unit was not given" in failure["error"]
+
+
+def test_a_unit_counts_how_often_it_ran_out_of_memory_until_it_is_done(run_steps):
+    ran = run_steps([FunctionStep(fickle, name="fickle")], **SMALL)
+    told = []
+    for Fickle.error in (MemoryError(), ValueError("no"), MemoryError(), None, ValueError("no")):
+        Runner(ran.plan, ran.results, force=True).run(ran.plan.stage("fickle"), ["A01"])
+        if Fickle.error is not None:
+            failure = json.loads(ran.results.failure("fickle", "A01").read_text())
+            told.append((failure["attempt"], failure["shortages"]))
+    assert told == [(1, 1), (2, 1), (3, 2), (4, 0)]
+
+
+class Fickle:
+    """What `fickle` fails with; with nothing at first."""
+
+    error = None
+
+
+def fickle(stack):
+    """Fail as the test says."""
+    if Fickle.error is not None:
+        raise Fickle.error
+    return stack
 
 
 @pytest.fixture

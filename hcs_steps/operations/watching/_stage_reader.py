@@ -30,8 +30,8 @@ _BLOCKING = frozenset({"failed", "died", "blocked"})
 class Done:
     """What matters here of a record: its fingerprint, and when the unit started and ended (seconds since 1970).
 
-    ``plan`` is the hash of the plan it was made with, ``host_mb`` the peak memory, ``gpu_mb`` that on a device (None
-    where it ran on none).
+    ``plan`` is the hash of the plan it was made with, ``host_mb`` the peak memory, ``gpu_mb`` that on a device: what
+    the unit needs there, so None where it ran on none, or had to do with less than it wanted.
     """
 
     fingerprint: str
@@ -163,8 +163,17 @@ def _parse_record(data: dict[str, Any] | None, path: Path) -> Done | None:
         seconds_of(data.get("end")),
         data.get("plan", ""),
         data.get("peak_host_mb", 0),
-        data.get("peak_gpu_mb", 0) if data.get("device", CPU) != CPU else None,
+        _gpu_mb(data),
     )
+
+
+def _gpu_mb(data: Mapping[str, Any]) -> float | None:
+    if data.get("device", CPU) == CPU:
+        return None
+    # The peak of a unit that was held down (halved, a few planes at a time, a call on the CPU) is what the device had.
+    if data.get("gpu", {}).get("fallbacks"):
+        return None
+    return data.get("peak_gpu_mb", 0) or None
 
 
 def _parse_failure(data: dict[str, Any] | None, path: Path) -> dict[str, Any]:
