@@ -118,6 +118,7 @@ def measure(home: Path, lab: Path, count: int, units_per_job: int) -> int:
 def suffer(home: Path, lab: Path, units: int) -> int:
     """Run with one fault after the other, each at a share of all units; print what came of it."""
     before, began = len(sacct("state")), time.perf_counter()
+    load: list[float | None] = []
     raw = sorted((home / "P1").rglob("*.TIF"))[30]
     whole = raw.read_bytes()
     raw.write_bytes(whole[:100])
@@ -128,7 +129,7 @@ def suffer(home: Path, lab: Path, units: int) -> int:
 
     def wait(share: float) -> None:
         while process.poll() is None and records_of(lab) < share * units:
-            time.sleep(0.2)
+            load.append(load_of(process.pid))
 
     wait(0.05)
     job, _ = running()[0]
@@ -142,7 +143,8 @@ def suffer(home: Path, lab: Path, units: int) -> int:
     tell(f"node {node} goes down")
     asked("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     time.sleep(10)
-    asked("scontrol", "update", f"nodename={node}", "state=resume")
+    # It may be back by itself.
+    subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], capture_output=True)
     tell(f"node {node} is back")
     wait(0.4)
     tell("kill -9 of the main process; its jobs run on; the same command again")
@@ -164,6 +166,8 @@ def suffer(home: Path, lab: Path, units: int) -> int:
     )
     print(f"hcs verify: exit code {verified.returncode}, {verified.stdout.strip().splitlines()[-1]}")
     states = Counter(word.split()[0] for word in sacct("state")[before:])
+    busy = statistics.median(value for value in load if value is not None)
+    print(f"main process: {busy:.1f} % of a processor in the median {WINDOW_S:.0f} s")
     print("submissions: " + ", ".join(f"{count} {state}" for state, count in states.most_common()))
     return code or verified.returncode or records_of(lab) != units
 
