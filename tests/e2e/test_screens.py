@@ -61,7 +61,7 @@ def test_batches_of_a_screen_end_well_and_together_finish_it(tmp_path: Path) -> 
     first = lab.call("--batch", "all=1/3")
     assert first.code == 0, first.output
     assert states(lab) == {"P1": "done"}
-    assert first.computed == {("normalize", "A01"), ("consolidate", "plate"), ("report", "plate")}
+    assert first.computed == {("P1/normalize", "A01"), ("P1/consolidate", "plate"), ("P1/report", "plate")}
     plans = {path.parent.name for path in lab.root.glob("results/*/plan.json")}
     assert plans == set(PLATES), "a job elsewhere reads the plans of all plates"
     for part in ("2/3", "3/3"):
