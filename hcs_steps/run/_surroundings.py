@@ -58,6 +58,8 @@ class Surroundings:
         random.seed()  # as in a new process: no two jobs draw the same
         if numpy := sys.modules.get("numpy"):
             numpy.random.seed()
+        if torch := sys.modules.get("torch"):
+            torch.default_generator.seed()
         os.chdir(folder)
         limit_threads(int(environment.get("OMP_NUM_THREADS") or 0))
 

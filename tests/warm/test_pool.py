@@ -69,6 +69,13 @@ def fail_where_no_failure_can_be_written():
     raise ValueError("it fails")
 
 
+def draw_with_torch():
+    import torch
+
+    with open(os.environ["DRAWN"], "a") as file:
+        file.write(f"{torch.rand(1).item()}\\n")
+
+
 def take_signals():
     signal.signal(signal.SIGALRM, lambda *_: None)
 
@@ -200,6 +207,22 @@ def test_jobs_one_after_the_other_share_a_process_and_leave_nothing_in_it(warm):
     assert after == changed
     assert not set(drawn[0]) & set(drawn[1]), "two jobs have drawn the same"
     assert after["environment"]["OMP_NUM_THREADS"] == "1"
+
+
+def test_no_two_jobs_draw_the_same_with_torch(compiled, tmp_path):
+    pytest.importorskip("torch")
+    shutil.copytree(compiled, tmp_path / "results")
+    warm = Warm(Pool(("torch",), (), 1), Results(tmp_path / "results"), tmp_path / "found")
+    told = {"unit": "A01", "how": "draw_with_torch", "DRAWN": str(tmp_path / "drawn")}
+    threads = [threading.Thread(target=warm.run, kwargs={**told, "unit": unit}) for unit in WELLS]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert warm.run(**told) == 0
+    warm.pool.close()
+    drawn = (tmp_path / "drawn").read_text().split()
+    assert len(set(drawn)) == len(drawn) == 4
 
 
 def test_a_job_has_the_environment_and_folder_that_it_is_given_and_no_other(warm, monkeypatch, tmp_path):
