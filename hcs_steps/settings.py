@@ -246,7 +246,7 @@ def plate_ids(plates: list[PlateSettings]) -> list[str]:
     """A name for every plate's results: its own, or with a short hash of its path where two are called the
     same.
     """
-    names = [_safe(plate.name or plate.path.resolve().name) for plate in plates]
+    names = [plain_id(plate) for plate in plates]
     paths = [plate.path.resolve() for plate in plates]
     twice = [path for path, count in Counter(zip(paths, names, strict=True)).items() if count > 1]
     if twice:
@@ -261,6 +261,11 @@ def plate_ids(plates: list[PlateSettings]) -> list[str]:
         else f"{name}-{hashlib.blake2b(str(path).encode(), digest_size=3).hexdigest()}"
         for name, path in zip(names, paths, strict=True)
     ]
+
+
+def plain_id(plate: PlateSettings) -> str:
+    """What a plate is called where no other one is called the same."""
+    return _safe(plate.name or plate.path.resolve().name)
 
 
 def _safe(name: str) -> str:

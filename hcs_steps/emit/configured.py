@@ -15,7 +15,7 @@ from hcs_steps.plate import expand_wells
 from hcs_steps.plate.inventory import Inventory
 from hcs_steps.results import Results
 from hcs_steps.run.records import read_json
-from hcs_steps.settings import PlateSettings, WorkflowSettings, plate_ids
+from hcs_steps.settings import PlateSettings, WorkflowSettings, plain_id, plate_ids
 
 _GATE = {"stage", "fingerprint"}
 
@@ -43,6 +43,8 @@ def configured_plates(settings: WorkflowSettings) -> dict[str, ConfiguredPlate]:
         pipeline = plate_pipeline(plate)
         mode = find_mode(pipeline.modes, settings.mode, f"The pipeline {pipeline.name!r}")
         folders[name] = results_folder(settings.output, name, pipeline)
+        if name != plain_id(plate):
+            _check_not_moved(plate, results_folder(settings.output, plain_id(plate), pipeline), folders[name])
         results = Results(_of_mode(folders[name], settings.mode) if mode.narrows else folders[name])
         plates[name] = ConfiguredPlate(plate, pipeline, mode, results)
     _check_apart(plates, folders)
@@ -51,6 +53,18 @@ def configured_plates(settings: WorkflowSettings) -> dict[str, ConfiguredPlate]:
 
 def _of_mode(folder: Path, mode: str) -> Path:
     return folder.with_name(f"{folder.name}-{mode}")
+
+
+def _check_not_moved(plate: PlateSettings, former: Path, folder: Path) -> None:
+    """Refuse to begin anew with a plate that has results, only because another one is called the same since."""
+    told = (read_json(Results(former).plan) or {}).get("plate")
+    path = told.get("path") if isinstance(told, dict) else None
+    if isinstance(path, str) and Path(path).resolve() == plate.path.resolve():
+        raise ConfigError(
+            f"{former} holds results of the plate {plate.path}, which would go to {folder} from now on, because "
+            "another plate is called the same.",
+            hint="Give the other plate a 'name:' of its own; or, to begin anew, remove the old results.",
+        )
 
 
 def _check_apart(plates: Mapping[str, ConfiguredPlate], folders: Mapping[str, Path]) -> None:

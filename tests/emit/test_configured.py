@@ -50,6 +50,17 @@ def test_a_plate_named_like_the_preview_of_another_is_refused(settings, mode):
         configured_plates(settings("P1", "P1-few", mode=mode))
 
 
+def test_a_plate_with_results_does_not_lose_them_to_another_of_the_same_name(settings):
+    both = settings("batch1/P1", "batch2/P1")
+    anew = list(folders(both))
+    write_json(Path("results/P1/plan.json"), {"plate": {"path": "/data/elsewhere/P1"}})
+    assert list(folders(both)) == anew
+    write_json(Path("results/P1/plan.json"), {"plate": {"path": "/data/batch1/P1"}})
+    assert folders(settings("batch1/P1")) == {"P1": "results/P1"}
+    with pytest.raises(ConfigError, match=r"results/P1 holds results of the plate /data/batch1/P1.* 'name:'"):
+        folders(both)
+
+
 def test_only_the_plates_that_are_asked_for_are_run(settings):
     assert list(folders(settings(only_plates="P2"))) == ["P2"]
     assert list(folders(settings(only_plates=["P2", "P1"]))) == ["P1", "P2"]
