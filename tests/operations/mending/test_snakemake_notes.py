@@ -57,6 +57,7 @@ def test_without_snakemake_there_are_no_notes(tmp_path: Path) -> None:
     assert stale_notes(Results(tmp_path / "results"), tmp_path) == ()
 
 
+@pytest.mark.slow
 def test_cleaning_leaves_a_note_per_job_and_nothing_to_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
