@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-sys.path += [str(Path(__file__).parent / "operations"), str(Path(__file__).parent / "e2e")]
+sys.path += [str(Path(__file__).parent / "operations" / "watching"), str(Path(__file__).parent / "e2e")]
 
 from e2e_lab import ENVIRONMENT, Lab, image_files, one_stage, small_plate, truncate
 from snakemake.logging import DefaultFormatter
