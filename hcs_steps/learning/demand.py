@@ -26,9 +26,14 @@ def margin(count: int) -> float:
     return 1.1 + 0.4 / math.sqrt(count)
 
 
+def enough(scope: str) -> int:
+    """How many units have to be measured for less than predicted to be asked for. A plate's stage runs but once."""
+    return 1 if scope == "plate" else ENOUGH
+
+
 def is_enough(measured: Measured | None, scope: str) -> bool:
-    """Whether so much was measured that less than predicted may be asked for. A plate's stage runs but once."""
-    return measured is not None and measured.count >= (1 if scope == "plate" else ENOUGH)
+    """Whether so many units were measured."""
+    return measured is not None and measured.count >= enough(scope)
 
 
 def host_mb(predicted: int, measured: Measured | None, scope: str) -> int:
@@ -44,7 +49,7 @@ def gpu_mb(predicted: int, measured: Measured | None, scope: str) -> int:
     """MB of memory of a job on its device, from those units that ran on one; a record does not count the context."""
     if measured is None or not measured.on_device or not predicted:
         return predicted
-    if scope == "unit" and measured.on_device < ENOUGH:
+    if measured.on_device < enough(scope):
         return max(predicted, _rounded(GPU_BASE_MB + measured.gpu_mb.largest * margin(ENOUGH)))
     return _rounded(GPU_BASE_MB + measured.gpu_mb.largest * margin(measured.on_device))
 

@@ -12,7 +12,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,9 @@ def find_intermediates(plan: Plan, results: Results) -> tuple[Intermediate, ...]
             continue
         later = _later(plan, stage)
         reason = _plate_reason(plan, stage)
-        for job, units in _jobs(plan, stage).items():
+        for job, units in plan.jobs_of(
+            replace(stage, skipped="")
+        ).items():  # also of one that is left out now
             paths, size = _published(results, stage, steps, units)
             if not paths:
                 continue
@@ -162,12 +164,6 @@ class _Done:
             found = valid_record(self.results, stage.name, unit, fingerprint, files=False)
             self._known[key] = found is not None
         return self._known[key]
-
-
-def _jobs(plan: Plan, stage: StagePlan) -> dict[str, tuple[str, ...]]:
-    """The jobs of a stage, also of one that is left out of the plan at the moment."""
-    jobs = {job: tuple(u for u in units if plan.in_stage(stage, u)) for job, units in plan.jobs.items()}
-    return {job: units for job, units in jobs.items() if units}
 
 
 def _later(plan: Plan, stage: StagePlan) -> list[StagePlan]:

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from hcs_steps.compile.plan import Plan, StagePlan
-from hcs_steps.learning.demand import ENOUGH
+from hcs_steps.learning.demand import ENOUGH, enough
 from hcs_steps.learning.summary import Asked, read_summary
 from hcs_steps.operations.watching._lines import Line, span, table_lines
 from hcs_steps.operations.watching._stage_reader import Done
@@ -86,12 +86,12 @@ def _of_stage(
         Use.of(asked.gpu_mem_mb, [record.gpu_mb for record in found if record.gpu_mb is not None]),
         asked.threads,
     )
-    return replace(told, remarks=tuple(_remarks(told, stage.scope == "plate" or len(found) >= ENOUGH)))
+    return replace(told, remarks=tuple(_remarks(told, stage.scope)))
 
 
-def _remarks(told: StageEfficiency, enough: bool) -> list[str]:
-    """What is far off, a sentence each; whether ``enough`` units are measured for the next run to ask for less."""
-    later = "the next run" if enough else f"a run with {ENOUGH} units measured"
+def _remarks(told: StageEfficiency, scope: str) -> list[str]:
+    """What is far off, a sentence each."""
+    later = "the next run" if told.units >= enough(scope) else f"a run with {ENOUGH} units measured"
     uses = (
         ("memory", "mem_mb", told.memory, 0),
         ("time", "timeout", told.time, START_MINUTES * 60),
