@@ -67,9 +67,8 @@ def find_intermediates(plan: Plan, results: Results) -> tuple[Intermediate, ...]
             continue
         later = _later(plan, stage)
         reason = _plate_reason(plan, stage)
-        for job, units in plan.jobs_of(
-            replace(stage, skipped="")
-        ).items():  # also of one that is left out now
+        jobs = plan.jobs_of(replace(stage, skipped=""))  # also of one that is left out at the moment
+        for job, units in jobs.items():
             paths, size = _published(results, stage, steps, units)
             if not paths:
                 continue
